@@ -1,0 +1,16 @@
+"""What we know about a network: specs with provenance, the registry, comparison. Imports `search_spaces`."""
+
+from baselines.registry import load, names
+from baselines.spec import BaselineSpec, Figure, Provenance, ScalingRecord, SearchRecord, read_spec, write_spec
+
+__all__ = [
+    "BaselineSpec",
+    "Figure",
+    "Provenance",
+    "ScalingRecord",
+    "SearchRecord",
+    "load",
+    "names",
+    "read_spec",
+    "write_spec",
+]

@@ -1,0 +1,135 @@
+"""What the commands of all packages share: numbers with suffixes, JSON on stdout, tables for a person."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from search_spaces.errors import MnasError, shorten, unknown_name
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]\+?(\d{1,2}))?([kKMGmgb]?)")
+
+
+class Commands(Protocol):
+    """What a package's ``cli.register`` adds its commands to (``argparse``'s sub-parsers)."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with the nearest choice suggested."""
+
+    def error(self, message: str) -> NoReturn:
+        # argparse says "invalid choice: 'serch' (choose from ...)": say it as every other unknown name is said.
+        unknown = re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+        if unknown:
+            kind, name, known = unknown.groups()
+            message = str(unknown_name(kind.lstrip("-"), name, [word.strip(" '") for word in known.split(",")]))
+        raise MnasError(f"{message} (see {self.prog} --help)")
+
+
+def quantity(text: str) -> int:
+    """A positive whole number that may have a suffix: ``400M`` is 400,000,000, ``1.8G`` is 1,800,000,000.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    if match:
+        number, power, suffix = match.groups()
+        scale = _SUFFIXES.get(suffix, _SUFFIXES.get(suffix.upper(), _SUFFIXES.get(suffix.lower(), 0.0)))
+        value = float(number) * 10.0 ** int(power or 0) * scale
+        if 1 <= value < 1e18:
+            return round(value)
+    raise argparse.ArgumentTypeError(f"{shorten(text)} is not a positive number such as 400M, 1.8G or 400000000")
+
+
+def whole(text: str) -> int:
+    """An integer from 0 up, or `argparse.ArgumentTypeError`."""
+    if re.fullmatch(r"\d{1,9}", text.strip()):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{shorten(text)} is not a whole number from 0 to 999999999")
+
+
+def count(text: str) -> int:
+    """An integer from 1 up, or `argparse.ArgumentTypeError`."""
+    value = whole(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 is not a whole number from 1 to 999999999")
+    return value
+
+
+def number(text: str) -> float:
+    """A finite number, or `argparse.ArgumentTypeError`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{shorten(text)} is not a finite number")
+    return value
+
+
+def millions(value: float) -> str:
+    """A count for a person: 385.8M, 1.827G."""
+    return f"{value / 1e9:.3f}G" if value >= 1e9 else f"{value / 1e6:.1f}M"
+
+
+def macs_text(macs: int) -> str:
+    """MACs for a person, exact figure included."""
+    return f"{millions(macs)} ({macs:,})"
+
+
+def points(accuracy: float, std: float | None = None) -> str:
+    """An accuracy in percent with its σ: ``65.65 ± 0.24 %``."""
+    spread = "" if std is None else f" ± {100 * std:.2f}"
+    return f"{100 * accuracy:.2f}{spread} %"
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout; nan and infinity cannot occur in it."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def console() -> Console:
+    """The console for what a person reads, on stdout; wide enough for a table where stdout is no terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 118)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and text for a person; a plain string is printed as it is, brackets and all."""
+    output = console()
+    for part in parts:
+        output.print(part, markup=False)
+
+
+def labelled(label: str, text: str) -> Text:
+    """A line that begins with a label in bold."""
+    from rich.text import Text
+
+    return Text.assemble((label, "bold"), f" {text}")
+
+
+def titled_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
+    """An empty table in the project's style; ``columns`` are pairs of header and justification."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header, justify in columns:
+        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    return table

@@ -1,0 +1,123 @@
+"""A spec as a person reads it and as data: the paper's Table 1, totals, and where it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from baselines.console import macs_text, titled_table
+from baselines.spec import BaselineSpec, Figure, spec_to_dict
+from search_spaces import ConvLayer, Stage, architecture_cost, layer_costs, part_costs
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PART_COLUMNS = [
+    ("part", "left"),
+    ("operator", "left"),
+    ("input px", "right"),
+    ("channels", "right"),
+    ("layers", "right"),
+    ("stride", "right"),
+    ("params", "right"),
+    ("MACs", "right"),
+]
+
+
+def describe(spec: BaselineSpec, *, per_layer: bool = False) -> dict[str, Any]:
+    """Everything that is known of a spec, as plain data; counts are exact, at the spec's own resolution."""
+    cost = architecture_cost(spec.architecture)
+    parts = part_costs(spec.architecture)
+    data = {
+        "name": spec.name,
+        "digest": spec.digest,
+        "resolution": spec.architecture.resolution,
+        "macs": cost.macs,
+        "params": cost.params,
+        "activations": cost.activations,
+        "blocks": spec.architecture.num_blocks,
+        "parts": [{"name": name, "macs": part.macs, "params": part.params} for name, part in parts],
+        "spec": spec_to_dict(spec),
+    }
+    if per_layer:
+        data["layers"] = [
+            {
+                "name": layer.name,
+                "out_channels": layer.out_channels,
+                "resolution": layer.resolution,
+                "macs": layer.cost.macs,
+                "params": layer.cost.params,
+            }
+            for layer in layer_costs(spec.architecture)
+        ]
+    return data
+
+
+def operator(stage: Stage) -> str:
+    """A stage's block as the field writes it: ``MBConv6 k5x5 SE 0.25``."""
+    block = stage.block
+    squeeze = f" SE {block.se_ratio:g}" if block.se_ratio else ""
+    return f"MBConv{block.expand_ratio} k{block.kernel_size}x{block.kernel_size}{squeeze}"
+
+
+def part_rows(spec: BaselineSpec) -> list[list[str]]:
+    """One row for the stem, each stage, the head and the classifier, in the columns of `PART_COLUMNS`."""
+    net = spec.architecture
+    costs = dict(part_costs(net))
+    stage_inputs = [block.in_resolution for block in net.blocks if block.layer == 0]
+    last = net.blocks[-1].out_resolution
+    rows: list[tuple[str, list[object]]] = [("stem", _convolution_cells(net.stem, net.resolution))]
+    for index, (stage, resolution) in enumerate(zip(net.stages, stage_inputs, strict=True)):
+        cells = [operator(stage), resolution, stage.out_channels, stage.num_layers, stage.stride]
+        rows.append((f"stages.{index}", cells))
+    rows.append(("head", _convolution_cells(net.head, last)))
+    rows.append(("classifier", ["Pool, Linear", last, net.num_classes, 1, ""]))
+    return [[part, *map(str, cells), f"{costs[part].params:,}", f"{costs[part].macs:,}"] for part, cells in rows]
+
+
+def _convolution_cells(layer: ConvLayer, resolution: int) -> list[object]:
+    return [f"Conv k{layer.kernel_size}x{layer.kernel_size}", resolution, layer.out_channels, 1, layer.stride]
+
+
+def spec_table(spec: BaselineSpec) -> Table:
+    """The table of a spec, its last row the totals."""
+    cost = architecture_cost(spec.architecture)
+    table = titled_table(f"{spec.name} at {spec.architecture.resolution} px", PART_COLUMNS)
+    for row in part_rows(spec):
+        table.add_row(*row)
+    table.add_section()
+    table.add_row("total", "", "", "", "", "", f"{cost.params:,}", f"{cost.macs:,}", style="bold")
+    return table
+
+
+def layer_table(spec: BaselineSpec) -> Table:
+    """Every convolution and linear layer of a spec."""
+    headers = [("layer", "left"), ("channels", "right"), ("output px", "right"), ("params", "right"), ("MACs", "right")]
+    table = titled_table("Layers", headers)
+    for layer in layer_costs(spec.architecture):
+        counts = (layer.out_channels, layer.resolution, f"{layer.cost.params:,}", f"{layer.cost.macs:,}")
+        table.add_row(layer.name, *map(str, counts))
+    return table
+
+
+def notes(spec: BaselineSpec) -> list[str]:
+    """Lines on where a spec comes from and what has been stated about it."""
+    lines = [f"Source: {spec.provenance.source}", f"Digest: {spec.digest}"]
+    search, scaling = spec.provenance.search, spec.provenance.scaling
+    if search:
+        lines.append(
+            f"Found:  trial {search.trial} of {search.trials}, controller {search.controller}, seed {search.seed}, "
+            f"{search.objective} objective at {macs_text(search.target_macs)} MACs, evaluator {search.evaluator}"
+        )
+    if scaling:
+        lines.append(
+            f"Scaled: from {scaling.parent} ({scaling.parent_digest}) by {scaling.rule}: width {scaling.width:.4g}, "
+            f"depth {scaling.depth:.4g}, {scaling.resolution} px"
+        )
+    return lines + [f"{figure.kind.capitalize()}: {_figure_text(figure)} [{figure.source}]" for figure in spec.figures]
+
+
+def _figure_text(figure: Figure) -> str:
+    if figure.metric.startswith("top"):
+        spread = "" if figure.std is None else f" ± {100 * figure.std:.2f}"
+        return f"{figure.metric} {100 * figure.value:.4g}{spread} %"
+    return f"{figure.metric} {figure.value:,.0f}"

@@ -1,0 +1,191 @@
+"""The figures of the whole line: does a search hit its target, how near to the best, and what it costs.
+
+    python benchmarks/main_job.py [--seeds 20] [--data FOLDER] [targets] [b0] [predictor] [commands]
+
+Without names, all parts run. ``--data`` is the folder of Accel-NASBench's train.csv and valid.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from baselines import load
+from nas.evaluators.base import Evaluator
+from nas.evaluators.registry import load_evaluator
+from nas.evidence import PUBLISHED_OBJECTIVE
+from nas.search import SearchSettings, run_search
+from nas.trial import best_trial
+from search_spaces import SearchSpace, architecture_cost, load_space
+from search_spaces.space import Indices
+
+TARGETS = (200, 300, 386, 400, 600)
+SPACE, EVALUATOR = "efficientnet", "imagenet"
+
+
+def settings(controller: str, objective: str, exponent: float, target: int, trials: int, seed: int) -> SearchSettings:
+    return SearchSettings(SPACE, EVALUATOR, controller, objective, target * 10**6, exponent, trials, seed)
+
+
+def accuracies(space: SearchSpace, evaluator: Evaluator, rows: Indices) -> np.ndarray:
+    return np.array([metrics.accuracy for metrics in evaluator.evaluate(space.decode_indices(rows))])
+
+
+def best_at_most(target: int, chains: int = 400, rounds: int = 60) -> tuple[float, int]:
+    """The best predicted accuracy of at most ``target`` MACs that hill climbs find which try pairs of choices.
+
+    Each chain starts at random, and in each round moves to the best of 300 changes of one to four choices.
+    """
+    space, evaluator = load_space(SPACE), load_evaluator(EVALUATOR)
+    rng = np.random.default_rng(0)
+    rows = space.sample_indices(rng, chains)
+    score = np.full(chains, -np.inf)
+    for _ in range(rounds):
+        fan = 300
+        candidates = np.repeat(rows, fan, axis=0)
+        rank = np.argsort(np.argsort(rng.random(candidates.shape), axis=1), axis=1)
+        changed = rank < rng.integers(1, 5, (len(candidates), 1))
+        candidates = np.where(changed, space.sample_indices(rng, len(candidates)), candidates)
+        macs, _ = space.costs(candidates)
+        value = np.where(macs <= target * 10**6, 0.0, -macs / 1e9)
+        inside = macs <= target * 10**6
+        value[inside] = accuracies(space, evaluator, candidates[inside])
+        value, candidates = value.reshape(chains, fan), candidates.reshape(chains, fan, -1)
+        best = value.argmax(axis=1)
+        each = np.arange(chains)
+        better = value[each, best] > score
+        rows[better], score[better] = candidates[each, best][better], value[each, best][better]
+    winner = int(score.argmax())
+    return float(score[winner]), int(space.costs(rows[[winner]])[0][0])
+
+
+def one_target(job: tuple[str, int, int, int]) -> tuple[float, float, float]:
+    controller, target, trials, seed = job
+    started = time.perf_counter()
+    best = best_trial(run_search(settings(controller, "hard", -1.0, target, trials, seed)))
+    assert best is not None
+    assert best.metrics is not None
+    return best.cost.macs / (target * 1e6), best.metrics.accuracy, time.perf_counter() - started
+
+
+def targets(seeds: int, controller: str = "bayesian", trials: int = 500) -> None:
+    print(f"## Targets: {controller}, {trials} trials, hard objective, {seeds} seeds")
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        known = list(pool.map(best_at_most, TARGETS))
+        for target, (top, top_macs) in zip(TARGETS, known, strict=True):
+            runs = list(pool.map(one_target, [(controller, target, trials, seed) for seed in range(seeds)]))
+            ratios, found, seconds = (np.array(column) for column in zip(*runs, strict=True))
+            gaps = 100 * (top - found)
+            inside = int(((ratios >= 0.97) & (ratios <= 1)).sum())
+            print(
+                f"{target}M: best known {100 * top:.2f} % at {top_macs / 1e6:.1f}M; found {100 * found.min():.2f}–"
+                f"{100 * found.max():.2f} %, gap worst {gaps.max():.3f} median {np.median(gaps):.3f} points; "
+                f"MACs/target {ratios.min():.4f}–{ratios.max():.4f}, {inside}/{seeds} within 0.97–1; "
+                f"{np.median(seconds):.1f} s a run",
+                flush=True,
+            )
+
+
+def trials_to_b0(job: tuple[str, int, int]) -> int | None:
+    controller, trials, seed = job
+    run = run_search(settings(controller, "soft", -0.07, 400, trials, seed))
+    goal = b0_reward()
+    return next((trial.number + 1 for trial in run if trial.reward is not None and trial.reward > goal), None)
+
+
+def b0_reward() -> float:
+    b0 = load("efficientnet_b0").architecture
+    metrics = load_evaluator(EVALUATOR).evaluate([b0])[0]
+    return float(PUBLISHED_OBJECTIVE.reward(metrics.accuracy, architecture_cost(b0).macs))
+
+
+def passing_b0(seeds: int) -> None:
+    print(f"## Trials to pass B0's soft reward of {b0_reward():.5f}, {seeds} seeds")
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for controller, trials in (
+            ("bayesian", 100),
+            ("ppo", 1000),
+            ("nni:regularized-evolution", 1000),
+            ("random", 3000),
+        ):
+            found = list(pool.map(trials_to_b0, [(controller, trials, seed) for seed in range(seeds)]))
+            counts = sorted(count for count in found if count is not None)
+            spread = f"median {np.median(counts):.0f}, {counts[0]}–{counts[-1]}" if counts else "never"
+            print(f"{controller}: {len(counts)}/{seeds} within {trials}; {spread}", flush=True)
+
+
+def predictor(data: Path | None) -> None:
+    print("## Predictor")
+    from nas.evaluators.imagenet_predictor import ImageNetPredictor
+
+    space, evaluator = load_space(SPACE), ImageNetPredictor()
+    networks = space.decode_indices(space.sample_indices(np.random.default_rng(0), 1000))
+    evaluator.predict(networks)
+    times = []
+    for _ in range(50):
+        started = time.perf_counter()
+        evaluator.predict(networks)
+        times.append(time.perf_counter() - started)
+    print(
+        f"1000 architectures, encoding included: median {1e3 * np.median(times):.2f} ms, best {1e3 * min(times):.2f} ms"
+    )
+    if data is None:
+        print("held-out figures: give --data, the folder of valid.csv")
+        return
+    from nas.evaluators.accel_nasbench import read_measurements
+    from nas.evaluators.fit_imagenet_predictor import quality
+
+    rows, top1 = read_measurements(data / "valid.csv", space)
+    accuracy, std = evaluator.predict(space.decode_indices(rows))
+    print({name: round(value, 4) for name, value in quality(top1, 100 * accuracy, 100 * std).items()})
+
+
+def commands() -> None:
+    print("## Commands: seconds (median of 5) and peak memory")
+    mnas = [sys.executable, "-m", "nas"]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arguments in (
+            ("show", ["show", "efficientnet_b0"]),
+            ("scale", ["scale", "efficientnet_b0", "--preset", "b3"]),
+            ("compare", ["compare", "efficientnet_b0", "efficientnet_b0"]),
+            ("search", ["search", "--target-macs", "400M"]),
+        ):
+            times = []
+            for _ in range(1 if name == "search" else 5):
+                started = time.perf_counter()
+                command = [*mnas, *arguments]
+                environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
+                times.append(time.perf_counter() - started)
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            print(f"mnas {name}: {np.median(times):.2f} s; peak so far {peak:.0f} MiB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="targets, b0, predictor, commands")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--data", type=Path)
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parts = {
+        "predictor": lambda: predictor(arguments.data),
+        "commands": commands,
+        "b0": lambda: passing_b0(arguments.seeds),
+        "targets": lambda: targets(arguments.seeds),
+    }
+    for name in arguments.parts or parts:
+        parts[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The `mnas` command: mounts the commands of the packages, and turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import baselines.cli
+import nas.cli
+import scaling.cli
+from baselines.console import Parser
+from search_spaces import MnasError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit status: 0, 2 on wrong input, 130 when interrupted."""
+    try:
+        parsed = _parser().parse_args(arguments)
+        parsed.run(parsed)
+        sys.stdout.flush()
+    except MnasError as error:
+        print(f"mnas: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mnas: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> Parser:
+    text = "Search for a baseline network, freeze it as a spec, compare it with published ones, and scale it."
+    parser = Parser(prog="mnas", description=text)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for package in (nas.cli, baselines.cli, scaling.cli):
+        package.register(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

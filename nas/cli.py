@@ -1,0 +1,249 @@
+"""`mnas search`, `mnas freeze`, `mnas compare` and `mnas spaces`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baselines.console import (
+    Commands,
+    count,
+    labelled,
+    millions,
+    number,
+    print_json,
+    quantity,
+    show,
+    titled_table,
+    whole,
+)
+from baselines.registry import load, own_file
+from baselines.report import describe, notes, spec_table
+from baselines.spec import BaselineSpec, write_spec
+from search_spaces import SPACES, MnasError, load_space
+
+if TYPE_CHECKING:
+    from nas.controllers.base import Controller
+    from nas.search import SearchSettings
+    from nas.trial import Trial
+
+REFERENCE = "efficientnet_b0"
+
+
+def register(commands: Commands) -> None:
+    """Add this package's commands."""
+    _register_search(commands)
+
+    text = "Write the best network of a run, or another trial, as a spec of its own in specs/."
+    parser = commands.add_parser("freeze", help="write a run's best network as a spec", description=text)
+    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a search")
+    parser.add_argument("--name", required=True, help="name of the spec, written to specs/NAME.yaml")
+    parser.add_argument("--trial", type=whole, help="number of another trial than the best")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run_freeze)
+
+    text = "Put specs side by side: structure, cost, predicted accuracy and its noise. The last one is the reference."
+    parser = commands.add_parser("compare", help="put specs side by side", description=text)
+    parser.add_argument(
+        "specs", metavar="SPEC", nargs="+", help="two or more names of baselines or paths of spec files"
+    )
+    parser.add_argument("--evaluator", default="imagenet", help="whose accuracy to show (default: imagenet)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run_compare)
+
+    text = "List the search spaces with their size and the MACs of their smallest and largest network."
+    parser = commands.add_parser("spaces", help="list the search spaces", description=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run_spaces)
+
+
+def _register_search(commands: Commands) -> None:
+    text = "Search for the most accurate network at a target of multiply-adds; compare it with EfficientNet-B0."
+    parser = commands.add_parser("search", help="search for a baseline", description=text)
+    parser.add_argument("--target-macs", type=quantity, default=400_000_000, help="target, e.g. 180M (default: 400M)")
+    parser.add_argument("--space", default="efficientnet", help="see mnas spaces (default: efficientnet)")
+    parser.add_argument("--evaluator", default="imagenet", help="source of accuracy (default: imagenet)")
+    parser.add_argument(
+        "--controller",
+        default="bayesian",
+        help="bayesian, ppo, random or nni:regularized-evolution (default: bayesian)",
+    )
+    parser.add_argument(
+        "--objective",
+        default="hard",
+        help="hard: at most the target; soft: the published form, which does not aim at its target; "
+        "absolute: near the target (default: hard)",
+    )
+    parser.add_argument(
+        "--exponent", type=number, help="of the objective (default: -1 hard, -0.07 soft, -0.1 absolute)"
+    )
+    parser.add_argument("--trials", type=count, default=500, help="networks to evaluate (default: 500)")
+    parser.add_argument("--seed", type=whole, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--out", type=Path, help="run folder, new or empty (default: a new one in runs/)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run_search_command)
+
+
+def run_search_command(arguments: argparse.Namespace) -> None:
+    """Search, record everything in a run folder, and show what was found beside published B0."""
+    from nas.journal import Journal
+    from nas.objective import make_objective
+
+    objective = make_objective(arguments.objective, arguments.target_macs, arguments.exponent)
+    settings = _settings(arguments, objective.exponent)
+    folder = arguments.out or _new_folder(settings)
+    with Journal.create(folder, settings) as journal:
+        interrupted = _search_into(folder, settings, journal)
+        best = journal.best()
+        from nas.freeze import spec_of_trial
+
+        spec = spec_of_trial(journal, best, _spec_name(folder))
+        write_spec(spec, folder / "best.yaml")
+        done = journal.count()
+    _report_search(arguments, settings, folder, spec, best, done)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _settings(arguments: argparse.Namespace, exponent: float) -> SearchSettings:
+    from nas.search import SearchSettings
+
+    return SearchSettings(
+        space=arguments.space,
+        evaluator=arguments.evaluator,
+        controller=arguments.controller,
+        objective=arguments.objective,
+        target_macs=arguments.target_macs,
+        exponent=exponent,
+        trials=arguments.trials,
+        seed=arguments.seed,
+    )
+
+
+def _search_into(folder: Path, settings: SearchSettings, journal: Any) -> bool:
+    """Run the search with everything that watches it; whether it was interrupted after at least one batch."""
+    from nas.monitor import Progress, TensorBoard
+    from nas.search import run_search
+
+    with TensorBoard(folder / "tensorboard") as board, Progress(settings.trials).running() as progress:
+
+        def record(trials: Sequence[Trial], controller: Controller) -> None:
+            journal.append(trials)
+            board.record(trials, controller.diagnostics())
+            progress.record(trials)
+
+        try:
+            run_search(settings, record)
+        except KeyboardInterrupt:
+            if journal.count() == 0:
+                raise
+            return True
+    return False
+
+
+def _report_search(
+    arguments: argparse.Namespace, settings: SearchSettings, folder: Path, spec: BaselineSpec, best: Trial, done: int
+) -> None:
+    from nas.comparison_view import comparison_data, comparison_view
+    from nas.evaluators.registry import load_evaluator
+    from nas.evidence import Comparison
+
+    comparison = Comparison([spec, load(REFERENCE)], load_evaluator(settings.evaluator))
+    if arguments.json:
+        found = {"trial": best.number, "genotype": best.genotype, "reward": best.reward, **describe(spec)}
+        data = {"out": str(folder), "settings": settings.as_dict(), "trials": done, "best": found}
+        print_json({**data, "comparison": comparison_data(comparison)})
+        return
+    share = 100 * best.cost.macs / settings.target_macs
+    show(
+        labelled(
+            "Found",
+            f"in trial {best.number} of {done}: reward {best.reward:.5f} ({settings.objective}, target "
+            f"{millions(settings.target_macs)} MACs, of which the network uses {share:.1f} %)",
+        ),
+        *comparison_view(comparison),
+        labelled("Run:", str(folder)),
+        labelled("Next:", f"mnas freeze {folder} --name NAME"),
+        labelled("Watch:", f"tensorboard --logdir {folder}"),
+    )
+
+
+def _new_folder(settings: SearchSettings) -> Path:
+    """A folder in runs/ that does not exist yet, named after the search."""
+    controller = settings.controller.replace(":", "-")
+    base = f"{settings.space}-{millions(settings.target_macs)}-{controller}-seed{settings.seed}"
+    tries = (Path("runs") / (base if attempt == 1 else f"{base}-{attempt}") for attempt in range(1, 10_000))
+    return next(folder for folder in tries if not folder.exists())
+
+
+def _spec_name(folder: Path) -> str:
+    """A name for the best network of a run folder: the folder's own, without what a name cannot hold."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.")[:64]
+    return name or "found"
+
+
+def run_freeze(arguments: argparse.Namespace) -> None:
+    """Write a trial of a run as a spec."""
+    from nas.freeze import spec_of_trial
+    from nas.journal import Journal
+
+    with Journal.open(arguments.folder) as journal:
+        trial = journal.best() if arguments.trial is None else journal.trial(arguments.trial)
+        spec = spec_of_trial(journal, trial, arguments.name)
+    file = own_file(spec.name)
+    written = write_spec(spec, file)
+    if arguments.json:
+        print_json({**describe(spec), "file": str(file)})
+        return
+    show(spec_table(spec), *notes(spec), labelled("Written:" if written else "Already there:", str(file)))
+
+
+def run_compare(arguments: argparse.Namespace) -> None:
+    """Put specs side by side."""
+    from nas.comparison_view import comparison_data, comparison_view
+    from nas.evaluators.registry import load_evaluator
+    from nas.evidence import Comparison
+
+    if len(arguments.specs) < 2:
+        raise MnasError("compare: one SPEC is no comparison; give two or more (see mnas compare --help)")
+    evaluator = load_evaluator(arguments.evaluator)
+    comparison = Comparison([load(name) for name in arguments.specs], evaluator)
+    if arguments.json:
+        print_json(comparison_data(comparison))
+        return
+    show(*comparison_view(comparison))
+
+
+def run_spaces(arguments: argparse.Namespace) -> None:
+    """List the spaces."""
+    spaces = [load_space(name) for name in SPACES]
+    if arguments.json:
+        print_json(
+            {
+                "spaces": [
+                    {
+                        "name": space.name,
+                        "size": space.size,
+                        "macs_range": space.macs_range,
+                        "choices": {choice.label: choice.values for choice in space.decisions},
+                    }
+                    for space in spaces
+                ]
+            }
+        )
+        return
+    headers = [
+        ("name", "left"),
+        ("choices", "right"),
+        ("networks", "right"),
+        ("smallest", "right"),
+        ("largest", "right"),
+    ]
+    table = titled_table("Spaces", headers)
+    for space in spaces:
+        low, high = (millions(macs) for macs in space.macs_range)
+        table.add_row(space.name, str(len(space.labels)), f"{space.size:.4g}", low, high)
+    show(table)

@@ -1,0 +1,214 @@
+"""``bayesian``: a model of accuracy over the choices, and exact MACs, choose what to try next.
+
+Accuracy is modelled by Bayesian linear regression on the steps of all choices, their pairwise products, and the logs of
+MACs and parameters, in its dual form (a Gaussian process with that kernel), so that the work grows with the trials and
+not with the number of pairs. MACs are known exactly, so only accuracy is uncertain: a candidate's score is the
+objective at mean + 1σ of accuracy. Candidates are mutations and crossovers of the best networks, improved over a few
+generations of the model's own evolution; of a batch, each member is chosen as if the ones before it had turned out as
+predicted.
+
+The kernel's scales are chosen by marginal likelihood from a small grid whenever a third more trials are known. Nothing
+here knows the space: categorical choices are steps in the order of their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from nas.controllers.base import Controller, SeenFilter, sample_new
+from nas.objective import Objective
+from nas.trial import Trial
+from search_spaces import Genotype, SearchSpace
+from search_spaces.space import Indices
+
+Floats = NDArray[np.float64]
+
+INITIAL_TRIALS = 40
+OPTIMISM = 1.0
+PARENTS = 40
+GENERATIONS = 8
+OFFSPRING = 400
+# The model sees at most this many trials: the newest half and the best of the rest. Its work is cubic in them.
+MEMORY = 1200
+
+# Scales of the kernel, relative to the linear part: pairwise products, exact costs, noise.
+_GRID = tuple(product((0.01, 0.03, 0.1, 0.3), (0.3, 3.0), (0.003, 0.01, 0.03, 0.1, 0.3)))
+
+
+class BayesianController(Controller):
+    """Model-based search; see the module."""
+
+    batch_size = 10
+
+    def __init__(self, space: SearchSpace, objective: Objective, seed: int) -> None:
+        super().__init__(space, objective, seed)
+        self._seen = SeenFilter()
+        self._rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
+        self._accuracy = np.empty(0)
+        self._reward = np.empty(0)
+        self._scales = (0.1, 3.0, 0.03)
+        self._fitted_at = 0
+        self._sigma = float("nan")
+
+    def suggest(self, count: int) -> list[Genotype]:
+        if len(self._seen) < INITIAL_TRIALS or len(self._accuracy) < 3:
+            rows = sample_new(self.space, self.rng, self._seen, count)
+        else:
+            rows = self._choose(count)
+        self._seen.add(rows)
+        return self.space.genotypes(rows)
+
+    def update(self, trials: Sequence[Trial]) -> None:
+        done = [(t, t.metrics.accuracy, t.reward) for t in trials if t.metrics is not None and t.reward is not None]
+        if not done:
+            return
+        self._rows = np.concatenate([self._rows, self.space.indices([trial.genotype for trial, _, _ in done])])
+        self._accuracy = np.append(self._accuracy, [accuracy for _, accuracy, _ in done])
+        self._reward = np.append(self._reward, [reward for _, _, reward in done])
+
+    def diagnostics(self) -> Mapping[str, float]:
+        return {"model_sigma": self._sigma}
+
+    def _choose(self, count: int) -> Indices:
+        model = self._model()
+        pool, scores = self._evolve(model)
+        if len(pool) < count:
+            filler = sample_new(self.space, self.rng, self._seen, count - len(pool))
+            return np.unique(np.concatenate([pool, filler]), axis=0)[:count]
+        macs, _ = self.space.costs(pool)
+        features = model.features(pool)
+        chosen: list[int] = []
+        # The best of the model, then again after pretending that its prediction came true: σ falls near what was
+        # chosen already, so a batch does not hold ten copies of one idea.
+        mean, sigma = model.predict(features)
+        self._sigma = float(sigma[np.argmax(scores)])
+        for position in range(count):
+            optimistic = np.clip(mean + OPTIMISM * sigma, 0, 1)
+            # Every fifth is chosen for what is expected alone.
+            value = np.clip(mean, 0, 1) if position % 5 == 4 else optimistic
+            reward = self.objective.reward(value, macs)
+            reward[chosen] = -np.inf
+            chosen.append(int(np.argmax(reward)))
+            sigma = model.sigma_given(features, features[chosen])
+        return pool[chosen]
+
+    def _evolve(self, model: _AccuracyModel) -> tuple[Indices, Floats]:
+        """New candidates, best of the model first, from a few generations of evolution on the model alone."""
+        order = np.argsort(-self._reward, kind="stable")
+        parents = self._rows[order[:PARENTS]]
+        pool = np.empty((0, self._rows.shape[1]), dtype=np.int64)
+        scores = np.empty(0)
+        for _ in range(GENERATIONS):
+            children = self._seen.new(self._offspring(parents))
+            mean, sigma = model.predict(model.features(children))
+            macs, _ = self.space.costs(children)
+            reward = self.objective.reward(np.clip(mean + OPTIMISM * sigma, 0, 1), macs)
+            pool, unique = np.unique(np.concatenate([pool, children]), axis=0, return_index=True)
+            scores = np.concatenate([scores, reward])[unique]
+            best = np.argsort(-scores, kind="stable")[: 4 * PARENTS]
+            pool, scores = pool[best], scores[best]
+            parents = np.concatenate([self._rows[order[: PARENTS // 2]], pool[:PARENTS]])
+        return pool, scores
+
+    def _offspring(self, parents: Indices) -> Indices:
+        """Children of random pairs of parents: half of them crossovers, all with one to three choices drawn anew."""
+        first, second = self.rng.integers(0, len(parents), size=(2, OFFSPRING))
+        crossed = self.rng.random((OFFSPRING, 1)) < 0.5
+        from_second = crossed & (self.rng.random((OFFSPRING, parents.shape[1])) < 0.5)
+        children = np.where(from_second, parents[second], parents[first])
+        changes = self.rng.integers(1, 4, size=(OFFSPRING, 1))
+        rank = np.argsort(np.argsort(self.rng.random(children.shape), axis=1), axis=1)
+        return np.where(rank < changes, self.space.sample_indices(self.rng, OFFSPRING), children)
+
+    def _model(self) -> _AccuracyModel:
+        rows, accuracy = self._rows, self._accuracy
+        if len(rows) > MEMORY:
+            newest = np.arange(len(rows) - MEMORY // 2, len(rows))
+            older = np.argsort(-self._reward[: len(rows) - MEMORY // 2], kind="stable")[: MEMORY // 2]
+            kept = np.concatenate([older, newest])
+            rows, accuracy = rows[kept], accuracy[kept]
+        if len(self._accuracy) * 3 >= self._fitted_at * 4:
+            self._scales = max(_GRID, key=lambda scales: _AccuracyModel(self.space, rows, accuracy, scales).evidence)
+            self._fitted_at = len(self._accuracy)
+        return _AccuracyModel(self.space, rows, accuracy, self._scales)
+
+
+class _AccuracyModel:
+    """Bayesian linear regression of accuracy in its dual form.
+
+    Args:
+        scales: variance of the weights of pairwise products and of the logs of the costs, and noise, all relative to
+            the variance of the linear weights.
+    """
+
+    def __init__(self, space: SearchSpace, rows: Indices, accuracy: Floats, scales: tuple[float, float, float]) -> None:
+        self._space = space
+        self._pairs, self._costs, noise = scales
+        self._columns = int((space.cardinalities - 1).sum())
+        features = self._raw(rows)
+        self._mean, self._scale = features.mean(0), features.std(0)
+        self._scale[self._scale < 1e-9] = 1.0
+        self._features = (features - self._mean) / self._scale
+        self._offset, self._unit = float(accuracy.mean()), float(accuracy.std()) or 1e-6
+        target = (accuracy - self._offset) / self._unit
+        covariance = self._kernel(self._features, self._features)
+        # One overall variance has a closed form, so only the relative scales need a grid.
+        average = float(covariance.diagonal().mean())
+        covariance[np.diag_indices_from(covariance)] += noise * average
+        self._factor = cho_factor(covariance, lower=True)
+        self._solved = cho_solve(self._factor, target)
+        self._variance = max(float(target @ self._solved) / len(target), 1e-12)
+        self._noise = noise * average
+        log_determinant = 2 * float(np.log(self._factor[0].diagonal()).sum())
+        self.evidence = -0.5 * (len(target) * np.log(self._variance) + log_determinant)
+
+    def _raw(self, rows: Indices) -> Floats:
+        macs, params = self._space.costs(rows)
+        return np.concatenate([self._space.steps(rows), np.log(np.stack([macs, params], axis=1))], axis=1)
+
+    def features(self, rows: Indices) -> Floats:
+        """Standardised features of rows."""
+        standardised: Floats = (self._raw(rows) - self._mean) / self._scale
+        return standardised
+
+    def _kernel(self, a: Floats, b: Floats) -> Floats:
+        steps_a, steps_b = a[:, : self._columns], b[:, : self._columns]
+        linear = steps_a @ steps_b.T
+        costs = a[:, self._columns :] @ b[:, self._columns :].T
+        pairs = 0.5 * (linear**2 - (steps_a**2) @ (steps_b**2).T)
+        result: Floats = 1.0 + linear + self._costs * costs + self._pairs * pairs
+        return result
+
+    def _prior(self, a: Floats) -> Floats:
+        steps = a[:, : self._columns] ** 2
+        linear = steps.sum(1)
+        pairs = 0.5 * (linear**2 - (steps**2).sum(1))
+        result: Floats = 1.0 + linear + self._costs * (a[:, self._columns :] ** 2).sum(1) + self._pairs * pairs
+        return result
+
+    def predict(self, features: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of accuracy, training noise left out."""
+        cross = self._kernel(features, self._features)
+        mean: Floats = self._offset + self._unit * (cross @ self._solved)
+        explained = solve_triangular(self._factor[0], cross.T, lower=True)
+        return mean, self._to_sigma(self._prior(features) - (explained**2).sum(0))
+
+    def sigma_given(self, features: Floats, chosen: Floats) -> Floats:
+        """Standard deviation of accuracy once ``chosen`` will have been tried as well."""
+        # Extend the factor by the chosen rows instead of factorising again.
+        lower = self._factor[0]
+        cross = solve_triangular(lower, self._kernel(self._features, chosen), lower=True)
+        corner = self._kernel(chosen, chosen) + self._noise * np.eye(len(chosen)) - cross.T @ cross
+        factor = np.linalg.cholesky(corner)
+        base = solve_triangular(lower, self._kernel(self._features, features), lower=True)
+        extra = solve_triangular(factor, self._kernel(chosen, features) - cross.T @ base, lower=True)
+        return self._to_sigma(self._prior(features) - (base**2).sum(0) - (extra**2).sum(0))
+
+    def _to_sigma(self, variance: Floats) -> Floats:
+        result: Floats = self._unit * np.sqrt(np.maximum(variance, 0) * self._variance)
+        return result

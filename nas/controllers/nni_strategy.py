@@ -1,0 +1,177 @@
+"""``nni:…``: NNI's own exploration strategies as controllers.
+
+A strategy of NNI pushes: it runs a loop of its own and submits models to an engine. A controller is asked. So the
+strategy runs in a thread of its own that stops wherever it looks for an idle worker, and goes on only while `suggest`
+waits for it: one of the two runs at a time, so a seed repeats. Journal, cache, progress and budget are those of every
+other controller.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nas.controllers.base import Controller
+from nas.objective import Objective
+from nas.trial import Trial
+from search_spaces import Genotype, SearchSpace
+from search_spaces.nni_import import import_nni
+
+
+def regularized_evolution(seed: int) -> Any:
+    """Aging evolution (arXiv 1802.01548) as NNI has it: population 50, tournaments of 10, one choice in 28 mutated."""
+    strategy = import_nni("nni.nas.strategy")
+    return strategy.RegularizedEvolution(population_size=50, sample_size=10, mutation_prob=1 / 28, seed=seed)
+
+
+STRATEGIES: dict[str, Callable[[int], Any]] = {"nni:regularized-evolution": regularized_evolution}
+
+
+class NNIStrategyController(Controller):
+    """Drives a strategy of NNI step by step.
+
+    Args:
+        make_strategy: makes the strategy for a seed.
+    """
+
+    batch_size = 1
+
+    def __init__(
+        self, space: SearchSpace, objective: Objective, seed: int, make_strategy: Callable[[int], Any]
+    ) -> None:
+        super().__init__(space, objective, seed)
+        logging.getLogger("nni").setLevel(logging.ERROR)  # it would log every individual
+        self._nni_space = import_nni("nni.nas.space")
+        self._strategy = make_strategy(seed)
+        self._engine = _engine_class()()
+        self._model_space = _model_space_class()(space)
+        self._running: dict[int, Any] = {}
+        self._suggested = 0
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="nni-strategy", daemon=True)
+
+    def suggest(self, count: int) -> list[Genotype]:
+        if self._thread.ident is None:
+            self._thread.start()
+        models = self._engine.take(count)
+        if self._failure is not None:
+            raise RuntimeError(f"NNI's strategy stopped: {self._failure}") from self._failure
+        for model in models:
+            self._running[self._suggested] = model
+            self._suggested += 1
+        return [dict(model.sample) for model in models]
+
+    def update(self, trials: Sequence[Trial]) -> None:
+        status = self._nni_space.ModelStatus
+        for trial in trials:
+            model = self._running.pop(trial.number)
+            if trial.reward is not None:
+                self._engine.dispatch_model_event("final_metric", model=model, metric=trial.reward)
+            ended = status.Failed if trial.reward is None else status.Trained
+            self._engine.dispatch_model_event("training_end", model=model, status=ended)
+
+    def close(self) -> None:
+        self._engine.shutdown()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        try:
+            self._strategy(self._model_space, self._engine)
+        except BaseException as error:  # the thread must hand it over, whatever it is
+            self._failure = error
+        finally:
+            self._engine.finish()
+
+
+def _model_space_class() -> Any:
+    """A model space of NNI that holds our choices, and whose frozen form is a sample and no module."""
+    space_module = import_nni("nni.nas.space")
+
+    class ChoicesOnly(space_module.ExecutableModelSpace):  # type: ignore[misc, name-defined]
+        def __init__(self, space: SearchSpace, sample: dict[str, Any] | None = None) -> None:
+            super().__init__()
+            self.space = space
+            self.evaluator = None
+            self.sample = sample
+            if sample is not None:
+                self.status = space_module.ModelStatus.Frozen
+
+        def leaf_mutables(self, is_leaf: Any) -> Any:
+            return self.space.choices.leaf_mutables(is_leaf)
+
+        def check_contains(self, sample: dict[str, Any]) -> Any:
+            return self.space.choices.check_contains(sample)
+
+        def freeze(self, sample: dict[str, Any]) -> Any:
+            self.validate(sample)
+            return ChoicesOnly(self.space, dict(sample))
+
+        def executable_model(self) -> Any:
+            return self.sample
+
+    return ChoicesOnly
+
+
+def _engine_class() -> Any:
+    """An engine of NNI that lends its workers to `NNIStrategyController.suggest`."""
+    base = import_nni("nni.nas.execution").ExecutionEngine
+
+    class LendingEngine(base):  # type: ignore[misc, valid-type]
+        """All methods but `take` and `finish` are called by the strategy's thread, in lock step with ours."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._turn = threading.Condition()
+            self._wanted = 0
+            self._submitted: list[Any] = []
+            self._ended = False
+            self._closing = False
+
+        def take(self, count: int) -> list[Any]:
+            """Let the strategy submit ``count`` models; fewer where it has ended."""
+            with self._turn:
+                self._wanted = count
+                self._turn.notify_all()
+                self._turn.wait_for(lambda: self._wanted <= 0 or self._ended)
+                taken, self._submitted = self._submitted, []
+                return taken
+
+        def finish(self) -> None:
+            """The strategy has ended."""
+            with self._turn:
+                self._ended = True
+                self._turn.notify_all()
+
+        def idle_worker_available(self) -> bool:
+            with self._turn:
+                self._turn.wait_for(lambda: self._wanted > 0 or self._closing)
+                return not self._closing
+
+        def budget_available(self) -> bool:
+            return not self._closing
+
+        def submit_models(self, *models: Any) -> None:
+            with self._turn:
+                self._submitted.extend(models)
+                self._wanted -= len(models)
+                if self._wanted <= 0:
+                    self._turn.notify_all()
+
+        def wait_models(self, *models: Any) -> None:
+            with self._turn:
+                self._turn.wait_for(
+                    lambda: self._closing or self._wanted > 0 or all(model.status.completed() for model in models)
+                )
+
+        def list_models(self, status: Any = None) -> Any:
+            return iter(())
+
+        def shutdown(self) -> None:
+            with self._turn:
+                self._closing = True
+                self._turn.notify_all()
+
+    return LendingEngine

@@ -1,0 +1,50 @@
+"""`Evaluator`: how good is an architecture? The interface that every source of accuracy has."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from search_spaces import Architecture
+
+
+class Metrics(NamedTuple):
+    """What an evaluator found.
+
+    Attributes:
+        accuracy: top-1, in [0, 1].
+        accuracy_std: standard deviation of one training's accuracy around ``accuracy``; None where unknown.
+    """
+
+    accuracy: float
+    accuracy_std: float | None = None
+
+    def problem(self) -> str | None:
+        """Why these metrics cannot be used, or None."""
+        if not math.isfinite(self.accuracy) or not 0 <= self.accuracy <= 1:
+            return f"accuracy {self.accuracy!r} is not in [0, 1]"
+        if self.accuracy_std is not None and not 0 <= self.accuracy_std < math.inf:
+            return f"accuracy_std {self.accuracy_std!r} is not a finite number from 0 up"
+        return None
+
+
+class Evaluator(ABC):
+    """Judges architectures.
+
+    Attributes:
+        name: what a person calls it.
+        meaning: one sentence on what its accuracy is an accuracy of; shown wherever the accuracy is.
+    """
+
+    name: ClassVar[str]
+    meaning: ClassVar[str]
+
+    @abstractmethod
+    def check(self, architecture: Architecture) -> None:
+        """Raise `FieldError` for an architecture that this evaluator cannot judge, naming the field."""
+
+    @abstractmethod
+    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
+        """Metrics of each architecture, in order. Raises `FieldError` as `check` does."""

@@ -1,0 +1,184 @@
+"""What can be said of networks side by side: cost, predicted accuracy and its noise, reward, agreement, rank.
+
+Nothing here is a verdict on full training: accuracies are the evaluator's, and a difference inside its noise is a tie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from baselines.spec import BaselineSpec
+from nas.evaluators.base import Evaluator, Metrics
+from nas.objective import Objective, make_objective
+from search_spaces import SPACES, Architecture, FieldError, SearchSpace, architecture_cost, load_space
+
+# The reward with which B0 was found: EfficientNet (arXiv 1905.11946) section 4.
+PUBLISHED_OBJECTIVE: Objective = make_objective("soft", 400_000_000)
+RANDOM_MEMBERS = 20_000
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Where a reward stands among random members of a space.
+
+    Attributes:
+        percentile: share of the members with a lower reward, in percent.
+        low, high: 95 % interval of the percentile in the whole space (Wilson).
+        members: how many were drawn.
+    """
+
+    percentile: float
+    low: float
+    high: float
+    members: int
+
+
+def rank(reward: float, rewards: np.ndarray[Any, np.dtype[np.float64]]) -> Rank:
+    """The rank of a reward among those of random members."""
+    count = len(rewards)
+    share = float((rewards < reward).mean())
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    spread = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return Rank(100 * share, 100 * (centre - spread), min(100.0, 100 * (centre + spread)), count)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many choices of a space two networks share.
+
+    Attributes:
+        shared: choices with equal values.
+        choices: of the space.
+        chance: how many a random member shares with any network, on average.
+    """
+
+    shared: int
+    choices: int
+    chance: float
+
+
+def agreement(space: SearchSpace, a: Architecture, b: Architecture) -> Agreement:
+    """Compare two members of a space choice by choice. Raises `FieldError` where one is no member."""
+    first, second = space.encode(a), space.encode(b)
+    shared = sum(first[label] == second[label] for label in space.labels)
+    return Agreement(shared, len(space.labels), float((1 / space.cardinalities).sum()))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A spec with what the evaluator says of it, or why it says nothing."""
+
+    spec: BaselineSpec
+    macs: int
+    params: int
+    metrics: Metrics | None
+    refusal: str | None
+
+    @property
+    def reward(self) -> float | None:
+        """The published soft reward."""
+        return None if self.metrics is None else PUBLISHED_OBJECTIVE.reward(self.metrics.accuracy, self.macs)
+
+
+def judge(spec: BaselineSpec, evaluator: Evaluator) -> Judged:
+    """Cost of a spec, and the evaluator's metrics where it can judge the network."""
+    cost = architecture_cost(spec.architecture)
+    try:
+        evaluator.check(spec.architecture)
+    except FieldError as error:
+        return Judged(spec, cost.macs, cost.params, None, str(error))
+    return Judged(spec, cost.macs, cost.params, evaluator.evaluate([spec.architecture])[0], None)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One spec against the reference.
+
+    Attributes:
+        macs_ratio, params_ratio: spec over reference.
+        accuracy: difference of predicted accuracies; None where one of them is unknown.
+        accuracy_std: σ of that difference: both networks' σ, taken as independent.
+    """
+
+    macs_ratio: float
+    params_ratio: float
+    accuracy: float | None
+    accuracy_std: float | None
+
+    @property
+    def beyond_noise(self) -> bool | None:
+        """Whether the difference is larger than its σ; None where that is unknown."""
+        if self.accuracy is None or self.accuracy_std is None:
+            return None
+        return abs(self.accuracy) > self.accuracy_std
+
+
+def difference(judged: Judged, reference: Judged) -> Difference:
+    """``judged`` minus (or over) ``reference``."""
+    accuracy = std = None
+    if judged.metrics is not None and reference.metrics is not None:
+        accuracy = judged.metrics.accuracy - reference.metrics.accuracy
+        if judged.metrics.accuracy_std is not None and reference.metrics.accuracy_std is not None:
+            std = math.hypot(judged.metrics.accuracy_std, reference.metrics.accuracy_std)
+    return Difference(judged.macs / reference.macs, judged.params / reference.params, accuracy, std)
+
+
+class Comparison:
+    """Specs side by side, the last one the reference.
+
+    Args:
+        specs: at least two.
+        evaluator: whose accuracies are shown.
+    """
+
+    def __init__(self, specs: Sequence[BaselineSpec], evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.judged = [judge(spec, evaluator) for spec in specs]
+        self.reference = self.judged[-1]
+        self.differences = [difference(judged, self.reference) for judged in self.judged[:-1]]
+
+    @cached_property
+    def space(self) -> SearchSpace | None:
+        """The first space that has the reference as a member."""
+        for name in SPACES:
+            space = load_space(name)
+            if _member(space, self.reference.spec.architecture):
+                return space
+        return None
+
+    @cached_property
+    def agreements(self) -> list[Agreement | None]:
+        """Of each spec but the reference with the reference; None where it is no member of the space."""
+        reference = self.reference.spec.architecture
+        return [
+            agreement(self.space, judged.spec.architecture, reference)
+            if self.space is not None and _member(self.space, judged.spec.architecture)
+            else None
+            for judged in self.judged[:-1]
+        ]
+
+    @cached_property
+    def ranks(self) -> list[Rank | None]:
+        """Of each spec's soft reward among random members of the space; None where it has no reward."""
+        if self.space is None or self.reference.metrics is None:
+            return [None for _ in self.judged]
+        rows = self.space.sample_indices(np.random.default_rng(0), RANDOM_MEMBERS)
+        metrics = self.evaluator.evaluate(self.space.decode_indices(rows))
+        accuracy = np.array([metric.accuracy for metric in metrics])
+        rewards = PUBLISHED_OBJECTIVE.reward(accuracy, self.space.costs(rows)[0])
+        return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]
+
+
+def _member(space: SearchSpace, architecture: Architecture) -> bool:
+    try:
+        space.encode(architecture)
+    except FieldError:
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""A trial of a run as a spec: the architecture, the search that found it, and its predicted accuracy."""
+
+from __future__ import annotations
+
+from baselines.spec import BaselineSpec, Figure, Provenance, SearchRecord
+from nas.evaluators.registry import load_evaluator
+from nas.journal import Journal
+from nas.trial import Trial
+from search_spaces import MnasError
+
+
+def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
+    """The spec of a successful trial. Raises `MnasError` for a failed one."""
+    if trial.metrics is None or trial.reward is None:
+        raise MnasError(f"trial: {trial.number} failed ({trial.error}), so there is nothing to freeze; choose another")
+    settings = journal.settings
+    record = SearchRecord(
+        space=settings.space,
+        evaluator=settings.evaluator,
+        controller=settings.controller,
+        objective=settings.objective,
+        target_macs=settings.target_macs,
+        exponent=settings.exponent,
+        seed=settings.seed,
+        trials=journal.count(),
+        trial=trial.number,
+        reward=trial.reward,
+        journal_digest=journal.digest(),
+    )
+    figure = Figure(
+        metric="top1",
+        value=trial.metrics.accuracy,
+        kind="predicted",
+        source=load_evaluator(settings.evaluator).meaning,
+        std=trial.metrics.accuracy_std,
+    )
+    return BaselineSpec(name, trial.architecture, Provenance("mnas search", search=record), (figure,))

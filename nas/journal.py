@@ -1,0 +1,191 @@
+"""The journal of a run: one SQLite file with the settings and every trial, the only truth of the run.
+
+Tables: ``run(key, value)`` with JSON values (``schema``, ``settings``, ``versions``), and ``trials``, a row each,
+written batch by batch in one transaction. ``sqlite3 journal.sqlite 'select * from trials'`` reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nas.evaluators.base import Metrics
+from nas.search import SearchSettings
+from nas.trial import Trial
+from search_spaces import Genotype, MnasError, architecture_cost, digest, load_space
+from search_spaces.serialization import from_dict
+
+SCHEMA = 1
+FILE_NAME = "journal.sqlite"
+_TABLES = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE trials (
+    number INTEGER PRIMARY KEY,
+    genotype TEXT NOT NULL,      -- JSON object, label to value
+    digest TEXT NOT NULL,        -- of the architecture
+    macs INTEGER NOT NULL,
+    params INTEGER NOT NULL,
+    accuracy REAL,               -- in [0, 1]; NULL where the evaluation failed, as are the next two
+    accuracy_std REAL,
+    reward REAL,
+    error TEXT,                  -- why the evaluation failed; NULL where it did not
+    seconds REAL NOT NULL        -- the evaluation took
+) STRICT;
+"""
+_COLUMNS = "number, genotype, digest, macs, params, accuracy, accuracy_std, reward, error, seconds"
+
+
+class Journal:
+    """An open journal. Use `create` for a new run and `open` to read one; close it, or use it in a ``with``."""
+
+    def __init__(self, connection: sqlite3.Connection, settings: SearchSettings, file: Path) -> None:
+        self._connection = connection
+        self.settings = settings
+        self.file = file
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    @classmethod
+    def create(cls, folder: Path, settings: SearchSettings) -> Journal:
+        """Make the run folder and an empty journal in it.
+
+        Raises:
+            MnasError: the folder holds a run already, or anything else, or cannot be made.
+        """
+        try:
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                what = "holds a run already" if (folder / FILE_NAME).exists() else "is there already and is not empty"
+                raise MnasError(f"out: {folder} {what}; choose another folder or remove it")
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
+        file = folder / FILE_NAME
+        with _readable(file):
+            connection = sqlite3.connect(file)
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            with connection:
+                connection.executescript(_TABLES)
+                entries = {"schema": SCHEMA, "settings": settings.as_dict(), "versions": versions()}
+                connection.executemany(
+                    "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
+                )
+        return cls(connection, settings, file)
+
+    @classmethod
+    def open(cls, folder: Path) -> Journal:
+        """Open the journal of a run for reading.
+
+        Raises:
+            MnasError: the folder holds no run, or its journal cannot be read.
+        """
+        file = folder / FILE_NAME
+        if not file.is_file():
+            raise MnasError(f"run: {folder} holds no run ({FILE_NAME} is missing); give the folder of a search")
+        with _readable(file):
+            connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+            entries = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
+            if entries.get("schema") != SCHEMA:
+                raise MnasError(f"{file}: schema {entries.get('schema')!r} is unknown; this version reads {SCHEMA}")
+            settings = from_dict(SearchSettings, entries.get("settings"), "settings")
+        return cls(connection, settings, file)
+
+    def append(self, trials: Sequence[Trial]) -> None:
+        """Write trials in one transaction: all of them or none."""
+        rows = [
+            (
+                trial.number,
+                json.dumps(trial.genotype),
+                digest(trial.architecture),
+                trial.cost.macs,
+                trial.cost.params,
+                *(trial.metrics or (None, None)),
+                trial.reward,
+                trial.error,
+                trial.seconds,
+            )
+            for trial in trials
+        ]
+        with self._connection:
+            marks = ", ".join("?" * len(rows[0])) if rows else ""
+            self._connection.executemany(f"INSERT INTO trials ({_COLUMNS}) VALUES ({marks})", rows)
+
+    def count(self) -> int:
+        """How many trials are written."""
+        with _readable(self.file):
+            return int(self._connection.execute("SELECT count(*) FROM trials").fetchone()[0])
+
+    def best(self) -> Trial:
+        """The trial of the highest reward, the earliest of equals. Raises `MnasError` where none succeeded."""
+        return self._one("WHERE reward IS NOT NULL ORDER BY reward DESC, number LIMIT 1", (), "no successful trial")
+
+    def trial(self, number: int) -> Trial:
+        """One trial. Raises `MnasError` where the run has no trial of that number."""
+        return self._one("WHERE number = ?", (number,), f"no trial {number} (it has {self.count()}, from 0)")
+
+    def trials(self) -> Iterator[Trial]:
+        """All trials in order."""
+        with _readable(self.file):
+            for row in self._connection.execute(f"SELECT {_COLUMNS} FROM trials ORDER BY number"):
+                yield self._trial(row)
+
+    def digest(self) -> str:
+        """SHA-256 (16 digits) of settings and trials; what differs from run to run (seconds) is left out."""
+        total = hashlib.sha256(json.dumps(self.settings.as_dict(), sort_keys=True).encode())
+        columns = _COLUMNS.removesuffix(", seconds")
+        with _readable(self.file):
+            for row in self._connection.execute(f"SELECT {columns} FROM trials ORDER BY number"):
+                total.update(json.dumps(row).encode())
+        return total.hexdigest()[:16]
+
+    def _one(self, clause: str, values: tuple[int, ...], nothing: str) -> Trial:
+        with _readable(self.file):
+            row = self._connection.execute(f"SELECT {_COLUMNS} FROM trials {clause}", values).fetchone()
+            if row is None:
+                raise MnasError(f"{self.file}: {nothing}; choose another run or trial")
+            return self._trial(row)
+
+    def _trial(self, row: tuple[Any, ...]) -> Trial:
+        number, genotype_text, stored_digest, macs, params, accuracy, std, reward, error, seconds = row
+        genotype: Genotype = json.loads(genotype_text)
+        architecture = load_space(self.settings.space).decode(genotype)
+        cost = architecture_cost(architecture)
+        if (digest(architecture), cost.macs, cost.params) != (stored_digest, macs, params):
+            raise MnasError(f"{self.file}: trial {number} does not match its genotype; the journal was changed by hand")
+        metrics = None if accuracy is None else Metrics(accuracy, std)
+        return Trial(number, genotype, architecture, cost, metrics, reward, error, seconds)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a journal that cannot be read or written."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise MnasError(f"{file}: not a usable journal ({error}); give the folder of a search") from None
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise MnasError(f"{file}: not a usable journal ({error}); give the folder of a search") from None
+
+
+def versions() -> dict[str, str]:
+    """Versions on which a run's result may depend."""
+    found = {"python": platform.python_version()}
+    for package in ("mnas", "numpy", "scipy", "torch", "nni"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,103 @@
+"""What a person watches while a search runs: a progress bar on stderr and scalars for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from baselines.console import millions, points
+from nas.trial import Trial, better
+
+
+class TensorBoard:
+    """Scalars of a run for TensorBoard, a step a trial: reward, accuracy, MACs, the best so far, diagnostics.
+
+    Written through TensorBoard's own event writer: ``torch.utils.tensorboard`` is the same behind an import of torch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._writer = EventFileWriter(str(folder))
+        self._best: Trial | None = None
+
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def record(self, trials: Sequence[Trial], diagnostics: Mapping[str, float]) -> None:
+        """Write the scalars of a batch of trials, and the controller's diagnostics at its last step."""
+        for trial in trials:
+            if trial.metrics is None or trial.reward is None:
+                continue
+            self._best = better(self._best, trial)
+            scalars = {
+                "trial/reward": trial.reward,
+                "trial/accuracy": trial.metrics.accuracy,
+                "trial/macs": trial.cost.macs,
+            }
+            if self._best is not None and self._best.metrics is not None and self._best.reward is not None:
+                scalars |= {
+                    "best/reward": self._best.reward,
+                    "best/accuracy": self._best.metrics.accuracy,
+                    "best/macs": self._best.cost.macs,
+                }
+            self._write(trial.number, scalars)
+        if trials:
+            finite = {f"controller/{name}": value for name, value in diagnostics.items() if math.isfinite(value)}
+            self._write(trials[-1].number, finite)
+
+    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
+        import time
+
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+
+class Progress:
+    """The best so far beside a bar with the time left; on a stderr that is no terminal, ten plain lines a run."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._best: Trial | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[Progress]:
+        """Show the bar while inside."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = [TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        left = [TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")]
+        with Bar(*columns, *left, console=Console(stderr=True), disable=not sys.stderr.isatty()) as self._bar:
+            self._task = self._bar.add_task("", total=self._total)
+            yield self
+
+    def record(self, trials: Sequence[Trial]) -> None:
+        """Count a batch of trials."""
+        before, self._done = self._done, self._done + len(trials)
+        for trial in trials:
+            self._best = better(self._best, trial)
+        text = self._best_text()
+        self._bar.update(self._task, completed=self._done, description=text)
+        if self._bar.disable and before * 10 // self._total != self._done * 10 // self._total:
+            print(f"trials {self._done}/{self._total}  {text}", file=sys.stderr, flush=True)
+
+    def _best_text(self) -> str:
+        best = self._best
+        if best is None or best.metrics is None or best.reward is None:
+            return "none succeeded yet"
+        return f"best reward {best.reward:.4f}: {points(best.metrics.accuracy)} at {millions(best.cost.macs)} MACs"

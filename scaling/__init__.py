@@ -1,0 +1,21 @@
+"""How to grow a network: rounding rules, compound scaling, released coefficients and the paper's rule.
+
+Imports `baselines` and `search_spaces`, never `nas`.
+"""
+
+from scaling.compound import Coefficients, compound_scale, round_filters, round_repeats
+from scaling.published import PRESETS, preset
+from scaling.rule import ALPHA, BETA, GAMMA, coefficients
+
+__all__ = [
+    "ALPHA",
+    "BETA",
+    "GAMMA",
+    "PRESETS",
+    "Coefficients",
+    "coefficients",
+    "compound_scale",
+    "preset",
+    "round_filters",
+    "round_repeats",
+]

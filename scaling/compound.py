@@ -1,0 +1,81 @@
+"""Compound scaling: how an architecture grows in width, depth and resolution. The input is never changed.
+
+Source of the rounding rules: tensorflow/tpu efficientnet_model.py; of the method: EfficientNet (arXiv 1905.11946)
+section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from search_spaces import Architecture, Stage
+from search_spaces.architecture import check_int, check_number
+
+# Released networks keep channels at multiples of 8, which accelerators like.
+DEPTH_DIVISOR = 8
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """How much to grow.
+
+    Attributes:
+        width: factor on the channels of stem, stages and head.
+        depth: factor on the layers of every stage.
+        resolution: side of the input image in pixels; not a factor.
+        dropout: probability before the classifier; None leaves that of the scaled architecture.
+
+    Raises:
+        FieldError: a factor is not from 0.05 to 50, or another field breaks its rule.
+    """
+
+    width: float
+    depth: float
+    resolution: int
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("width", self.width, 0.05, 50)
+        check_number("depth", self.depth, 0.05, 50)
+        check_int("resolution", self.resolution, 1, 8192)
+        if self.dropout is not None:
+            check_number("dropout", self.dropout, 0, 1, below_high=True)
+
+
+def round_filters(filters: int, width: float) -> int:
+    """Channels times ``width``, to the nearest multiple of 8, but never below 90 % of the product."""
+    scaled = filters * width
+    rounded = max(DEPTH_DIVISOR, int(scaled + DEPTH_DIVISOR / 2) // DEPTH_DIVISOR * DEPTH_DIVISOR)
+    return rounded + DEPTH_DIVISOR if rounded < 0.9 * scaled else rounded
+
+
+def round_repeats(repeats: int, depth: float) -> int:
+    """Layers times ``depth``, rounded up."""
+    return math.ceil(depth * repeats)
+
+
+def compound_scale(architecture: Architecture, coefficients: Coefficients) -> Architecture:
+    """The architecture grown by the coefficients.
+
+    Channels of stem, stages and head by the width, layers of all stages by the depth (those of one layer too), the
+    resolution as given. Kernels, expansion, squeeze-excite and strides stay. A width of 1 leaves channels as they are,
+    multiples of 8 or not.
+    """
+
+    def channels(filters: int) -> int:
+        return filters if coefficients.width == 1 else round_filters(filters, coefficients.width)
+
+    def scaled(stage: Stage) -> Stage:
+        num_layers = round_repeats(stage.num_layers, coefficients.depth)
+        return replace(stage, out_channels=channels(stage.out_channels), num_layers=num_layers)
+
+    dropout = architecture.dropout if coefficients.dropout is None else coefficients.dropout
+    return replace(
+        architecture,
+        resolution=coefficients.resolution,
+        dropout=dropout,
+        stem=replace(architecture.stem, out_channels=channels(architecture.stem.out_channels)),
+        stages=tuple(scaled(stage) for stage in architecture.stages),
+        head=replace(architecture.head, out_channels=channels(architecture.head.out_channels)),
+    )

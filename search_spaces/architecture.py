@@ -1,0 +1,247 @@
+"""The one structure: an `Architecture` is the value that every part of the project passes around.
+
+A published baseline, a searched network and a scaled one are all an `Architecture`. It is a table: a stem, stages of
+equal blocks, a head. What the table leaves implicit (input channels, squeeze width, which blocks have a skip) is
+resolved once, by `Architecture.blocks`; the network and the cost are both built from that, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from search_spaces.errors import FieldError, shorten, unknown_name
+
+ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish")
+
+# Bounds far above any network of the field (L2 has 5504 channels), so that a typing error is named at once instead of
+# filling the memory.
+MAX_CHANNELS = 65536
+MAX_LAYERS = 1000
+MAX_RESOLUTION = 8192
+MAX_CLASSES = 1_000_000
+
+
+def check_int(path: str, value: object, low: int, high: int) -> None:
+    """Raise `FieldError` unless ``value`` is an integer from ``low`` to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise FieldError(path, f"{shorten(value)} is not an integer from {low} to {high}")
+
+
+def check_number(path: str, value: object, low: float, high: float, *, below_high: bool = False) -> None:
+    """Raise `FieldError` unless ``value`` is a finite number from ``low`` to ``high`` (below it, if asked)."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (below_high and value == high):  # type: ignore[operator]
+        bound = f"below {high:g}" if below_high else f"to {high:g}"
+        raise FieldError(path, f"{shorten(value)} is not a number from {low:g} {bound}")
+
+
+def check_kernel_size(path: str, value: object) -> None:
+    """Raise `FieldError` unless ``value`` is an odd number: padding by half a kernel needs a middle."""
+    if isinstance(value, bool) or not isinstance(value, int) or value not in range(1, 16, 2):
+        raise FieldError(path, f"{shorten(value)} is not an odd integer from 1 to 15")
+
+
+@dataclass(frozen=True)
+class ConvLayer:
+    """A convolution with batch norm and activation: the stem, or the 1x1 convolution of the head.
+
+    Attributes:
+        out_channels: channels it gives.
+        kernel_size: side of the kernel in pixels.
+        stride: 1 or 2.
+    """
+
+    out_channels: int
+    kernel_size: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        check_int("out_channels", self.out_channels, 1, MAX_CHANNELS)
+        check_kernel_size("kernel_size", self.kernel_size)
+        check_int("stride", self.stride, 1, 2)
+
+
+@dataclass(frozen=True)
+class MBConv:
+    """The mobile inverted bottleneck: 1x1 expansion, depthwise convolution, squeeze-excite, 1x1 projection.
+
+    Attributes:
+        kernel_size: side of the depthwise kernel in pixels.
+        expand_ratio: hidden channels over input channels; with 1 there is no expansion layer.
+        se_ratio: squeeze-excite width over the block's *input* channels (not the expanded ones); 0 leaves it out.
+            Source: tensorflow/tpu efficientnet_model.py, mnasnet_model.py.
+    """
+
+    kernel_size: int
+    expand_ratio: int
+    se_ratio: float
+
+    def __post_init__(self) -> None:
+        check_kernel_size("kernel_size", self.kernel_size)
+        check_int("expand_ratio", self.expand_ratio, 1, 32)
+        check_number("se_ratio", self.se_ratio, 0, 1)
+
+
+# Every kind of block by its name in a spec file.
+BLOCKS: dict[str, type[MBConv]] = {"mbconv": MBConv}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``num_layers`` equal blocks, of which the first has the stride and changes the channels.
+
+    Source: MnasNet (arXiv 1807.11626) section 4.1.
+    """
+
+    block: MBConv
+    out_channels: int
+    num_layers: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.block, tuple(BLOCKS.values())):
+            raise FieldError("block", f"{shorten(self.block)} is not one of {', '.join(BLOCKS)}")
+        check_int("out_channels", self.out_channels, 1, MAX_CHANNELS)
+        check_int("num_layers", self.num_layers, 1, MAX_LAYERS)
+        check_int("stride", self.stride, 1, 2)
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """One block of a stage with everything resolved that the table leaves implicit.
+
+    Attributes:
+        stage, layer: index of the stage, and of the block in its stage, both from 0.
+        in_channels, hidden_channels, out_channels: of the block, of its depthwise convolution, of its projection.
+        squeeze_channels: width of the squeeze-excite bottleneck, 0 where there is none.
+        stride: of the depthwise convolution.
+        skip: whether the input is added to the output.
+        in_resolution, out_resolution: height and width of the square feature maps, in pixels.
+    """
+
+    stage: int
+    layer: int
+    block: MBConv
+    in_channels: int
+    hidden_channels: int
+    squeeze_channels: int
+    out_channels: int
+    stride: int
+    skip: bool
+    in_resolution: int
+    out_resolution: int
+
+    @property
+    def name(self) -> str:
+        """Path of the block in the network, e.g. ``stages.1.0``."""
+        return f"stages.{self.stage}.{self.layer}"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of stages of MBConv blocks, as a table.
+
+    Attributes:
+        resolution: height and width of the input image, in pixels.
+        num_classes: outputs of the classifier.
+        stem: first convolution, on RGB.
+        stages: the searched part.
+        head: the 1x1 convolution before pooling and classifier.
+        activation: one of `ACTIVATIONS`, in every place but the gate of squeeze-excite (sigmoid).
+        dropout: probability before the classifier, in training.
+        drop_connect: probability of dropping a whole residual branch at the end of the network, in training; earlier
+            blocks have proportionally less (tensorflow/tpu efficientnet_model.py).
+        bn_momentum: share of a new batch in the running statistics (PyTorch's convention; TensorFlow's 0.99 is 0.01).
+        bn_eps: added to the variance in batch norm.
+
+    Raises:
+        FieldError: a field breaks its rule; the message names it.
+    """
+
+    resolution: int
+    num_classes: int
+    stem: ConvLayer
+    stages: tuple[Stage, ...]
+    head: ConvLayer
+    activation: str = "swish"
+    dropout: float = 0.2
+    drop_connect: float = 0.2
+    bn_momentum: float = 0.01
+    bn_eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_int("resolution", self.resolution, 1, MAX_RESOLUTION)
+        check_int("num_classes", self.num_classes, 1, MAX_CLASSES)
+        if not isinstance(self.stem, ConvLayer):
+            raise FieldError("stem", f"{shorten(self.stem)} is not a convolution")
+        if not isinstance(self.head, ConvLayer):
+            raise FieldError("head", f"{shorten(self.head)} is not a convolution")
+        given: object = self.stages
+        if not isinstance(given, tuple) or not given:
+            raise FieldError("stages", f"{shorten(given)} is not a tuple of at least one stage")
+        for index, stage in enumerate(self.stages):
+            if not isinstance(stage, Stage):
+                raise FieldError(f"stages[{index}]", f"{shorten(stage)} is not a stage")
+        if self.activation not in ACTIVATIONS:
+            raise FieldError("activation", str(unknown_name("activation", str(self.activation), ACTIVATIONS)))
+        check_number("dropout", self.dropout, 0, 1, below_high=True)
+        check_number("drop_connect", self.drop_connect, 0, 1, below_high=True)
+        check_number("bn_momentum", self.bn_momentum, 0, 1)
+        check_number("bn_eps", self.bn_eps, 0, 1)
+        if self.resolution < self.total_stride:
+            raise FieldError(
+                "resolution", f"{self.resolution} is smaller than the network's total stride of {self.total_stride}"
+            )
+
+    @property
+    def total_stride(self) -> int:
+        """Side of the input over the side of the last feature map, up to rounding."""
+        return self.stem.stride * self.head.stride * math.prod(stage.stride for stage in self.stages)
+
+    @property
+    def num_blocks(self) -> int:
+        """MBConv blocks of all stages together."""
+        return sum(stage.num_layers for stage in self.stages)
+
+    @cached_property
+    def blocks(self) -> tuple[BlockShape, ...]:
+        """All blocks in order, resolved."""
+        return tuple(self._resolve_blocks())
+
+    def _resolve_blocks(self) -> Iterator[BlockShape]:
+        in_channels = self.stem.out_channels
+        resolution = strided(self.resolution, self.stem.stride)
+        for index, stage in enumerate(self.stages):
+            for block in stage_blocks(stage, in_channels, resolution, index):
+                yield block
+                in_channels, resolution = block.out_channels, block.out_resolution
+
+
+def strided(resolution: int, stride: int) -> int:
+    """Side of the feature map that a padded convolution gives: ceil(resolution / stride)."""
+    return -(-resolution // stride)
+
+
+def stage_blocks(stage: Stage, in_channels: int, resolution: int, index: int = 0) -> Iterator[BlockShape]:
+    """The blocks of the stage at ``index``, for input of ``in_channels`` x ``resolution`` x ``resolution``."""
+    for layer in range(stage.num_layers):
+        stride = stage.stride if layer == 0 else 1
+        out_resolution = strided(resolution, stride)
+        se_ratio = stage.block.se_ratio
+        yield BlockShape(
+            stage=index,
+            layer=layer,
+            block=stage.block,
+            in_channels=in_channels,
+            hidden_channels=in_channels * stage.block.expand_ratio,
+            squeeze_channels=max(1, int(in_channels * se_ratio)) if se_ratio else 0,
+            out_channels=stage.out_channels,
+            stride=stride,
+            skip=stride == 1 and in_channels == stage.out_channels,
+            in_resolution=resolution,
+            out_resolution=out_resolution,
+        )
+        in_channels, resolution = stage.out_channels, out_resolution

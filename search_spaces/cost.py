@@ -1,0 +1,125 @@
+"""What a network costs, in closed form: exact multiply-adds and parameters without building it.
+
+``macs`` counts the multiply-adds of convolutions and linear layers, squeeze-excite included, and nothing else; one
+fused multiply-add is 1. That is what EfficientNet (arXiv 1905.11946) and MnasNet (arXiv 1807.11626) call FLOPS: B0's
+"0.39B" is 385,814,752. Batch norm, activations, pooling and the squeeze-excite product are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from search_spaces.architecture import Architecture, BlockShape, ConvLayer, Stage, stage_blocks, strided
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a network or a part of it, for one image.
+
+    Attributes:
+        macs: multiply-adds of convolutions and linear layers.
+        params: trainable parameters (running statistics of batch norm are not parameters).
+        activations: output elements of convolutions and linear layers.
+    """
+
+    macs: int = 0
+    params: int = 0
+    activations: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.macs + other.macs, self.params + other.params, self.activations + other.activations)
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Cost of one convolution or linear layer.
+
+    Attributes:
+        name: path of the layer in the network that `build_network` makes, e.g. ``stages.1.0.expand``.
+        out_channels: channels (or features) it gives.
+        resolution: side of the square map it gives, in pixels; 1 for squeeze-excite and the classifier.
+        cost: of the layer together with its batch norm or bias.
+    """
+
+    name: str
+    out_channels: int
+    resolution: int
+    cost: Cost
+
+
+def architecture_cost(architecture: Architecture) -> Cost:
+    """Exact cost of the whole network for one image at the architecture's own resolution."""
+    return total(layer.cost for layer in layer_costs(architecture))
+
+
+def part_costs(architecture: Architecture) -> list[tuple[str, Cost]]:
+    """Cost of stem, each stage, head and classifier, in order, under the names that the network's modules have."""
+    parts: dict[str, Cost] = {}
+    for layer in layer_costs(architecture):
+        path = layer.name.split(".")
+        part = ".".join(path[:2]) if path[0] == "stages" else path[0]
+        parts[part] = parts.get(part, Cost()) + layer.cost
+    return list(parts.items())
+
+
+def stage_cost(stage: Stage, in_channels: int, resolution: int) -> Cost:
+    """Exact cost of one stage for input of ``in_channels`` x ``resolution`` x ``resolution``."""
+    blocks = stage_blocks(stage, in_channels, resolution)
+    return total(layer.cost for block in blocks for layer in _block_layers(block))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Sum of costs."""
+    return sum(costs, Cost())
+
+
+def layer_costs(architecture: Architecture) -> Iterator[LayerCost]:
+    """Every convolution and linear layer in order."""
+    stem, head = architecture.stem, architecture.head
+    yield stem_cost(stem, architecture.resolution)
+    for block in architecture.blocks:
+        yield from _block_layers(block)
+    last = architecture.blocks[-1]
+    yield from head_costs(head, last.out_channels, last.out_resolution, architecture.num_classes)
+
+
+def stem_cost(stem: ConvLayer, resolution: int) -> LayerCost:
+    """Cost of the first convolution, on an RGB image of ``resolution`` x ``resolution``."""
+    return _convolution("stem", 3, stem.out_channels, stem.kernel_size, strided(resolution, stem.stride))
+
+
+def head_costs(head: ConvLayer, in_channels: int, resolution: int, num_classes: int) -> Iterator[LayerCost]:
+    """Cost of the last convolution and of the classifier."""
+    out_resolution = strided(resolution, head.stride)
+    yield _convolution("head", in_channels, head.out_channels, head.kernel_size, out_resolution)
+    yield _pointwise_with_bias("classifier", head.out_channels, num_classes)
+
+
+def _block_layers(block: BlockShape) -> Iterator[LayerCost]:
+    hidden, out_resolution = block.hidden_channels, block.out_resolution
+    if block.block.expand_ratio != 1:
+        yield _convolution(f"{block.name}.expand", block.in_channels, hidden, 1, block.in_resolution)
+    kernel_size = block.block.kernel_size
+    yield _convolution(f"{block.name}.depthwise", hidden, hidden, kernel_size, out_resolution, groups=hidden)
+    if block.squeeze_channels:
+        yield _pointwise_with_bias(f"{block.name}.se.reduce", hidden, block.squeeze_channels)
+        yield _pointwise_with_bias(f"{block.name}.se.expand", block.squeeze_channels, hidden)
+    yield _convolution(f"{block.name}.project", hidden, block.out_channels, 1, out_resolution)
+
+
+def _convolution(
+    name: str, in_channels: int, out_channels: int, kernel_size: int, out_resolution: int, groups: int = 1
+) -> LayerCost:
+    """A convolution without bias, and the two parameters a channel of the batch norm behind it."""
+    weights = kernel_size * kernel_size * (in_channels // groups) * out_channels
+    pixels = out_resolution * out_resolution
+    cost = Cost(macs=weights * pixels, params=weights + 2 * out_channels, activations=out_channels * pixels)
+    return LayerCost(name, out_channels, out_resolution, cost)
+
+
+def _pointwise_with_bias(name: str, in_features: int, out_features: int) -> LayerCost:
+    """A linear layer, or a 1x1 convolution on a map of one pixel."""
+    weights = in_features * out_features
+    cost = Cost(macs=weights, params=weights + out_features, activations=out_features)
+    return LayerCost(name, out_features, 1, cost)

@@ -1,0 +1,162 @@
+"""`build_network`: an `Architecture` as a ``torch.nn.Module``.
+
+Module paths equal the layer names of `search_spaces.cost`, so that any counter's table can be put beside ours.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.architecture import Architecture, BlockShape, ConvLayer
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "swish": nn.SiLU,
+    "hard_swish": nn.Hardswish,
+}
+
+
+def build_network(architecture: Architecture) -> Network:
+    """The network of an architecture, initialised as published and in training mode.
+
+    Input: float tensor of shape (N, 3, H, W); any H and W at least the total stride will run, `resolution` is what
+    the cost is counted at. Output: logits of shape (N, num_classes).
+    """
+    network = Network(architecture)
+    network.apply(_initialise)
+    return network
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, batch norm, and (unless ``activation`` is None) an activation."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: bool = True,
+    ) -> None:
+        convolution = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+        )
+        norm = nn.BatchNorm2d(out_channels, eps=architecture.bn_eps, momentum=architecture.bn_momentum)
+        layers: list[nn.Module] = [convolution, norm]
+        if activation:
+            layers.append(_activation(architecture))
+        super().__init__(*layers)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate: global mean, 1x1 reduce, activation, 1x1 expand, sigmoid, multiply. Shape (N, C, H, W) kept.
+
+    Source: tensorflow/tpu efficientnet_model.py (both convolutions have a bias).
+    """
+
+    def __init__(self, architecture: Architecture, channels: int, squeeze_channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, squeeze_channels, 1)
+        self.activation = _activation(architecture)
+        self.expand = nn.Conv2d(squeeze_channels, channels, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        squeezed = inputs.mean((2, 3), keepdim=True)
+        gate = self.expand(self.activation(self.reduce(squeezed)))
+        return inputs * torch.sigmoid(gate)
+
+
+class DropConnect(nn.Module):
+    """In training, zero whole samples with probability ``rate`` and divide the others by the probability to stay."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return inputs
+        keep = 1 - self.rate
+        mask = torch.rand(inputs.shape[0], 1, 1, 1, device=inputs.device) < keep
+        return inputs * mask.to(inputs.dtype) / keep
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:g}"
+
+
+class MBConvBlock(nn.Module):
+    """One MBConv block: (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+
+    def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
+        super().__init__()
+        layer = partial(ConvNormAct, architecture)
+        hidden = shape.hidden_channels
+        self.expand = layer(shape.in_channels, hidden, 1) if shape.block.expand_ratio != 1 else nn.Identity()
+        self.depthwise = layer(hidden, hidden, shape.block.kernel_size, shape.stride, groups=hidden)
+        self.se = (
+            SqueezeExcite(architecture, hidden, shape.squeeze_channels) if shape.squeeze_channels else nn.Identity()
+        )
+        self.project = layer(hidden, shape.out_channels, 1, activation=False)
+        self.drop_connect = DropConnect(drop_connect) if shape.skip else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.project(self.se(self.depthwise(self.expand(inputs))))
+        return outputs if self.drop_connect is None else self.drop_connect(outputs) + inputs
+
+
+class Network(nn.Module):
+    """The network of an `Architecture`; see `build_network`."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        blocks = architecture.blocks
+        self.stem = _conv_layer(architecture, 3, architecture.stem)
+        stages = [nn.Sequential() for _ in architecture.stages]
+        for index, shape in enumerate(blocks):
+            # Linear in the block's index over all stages: 0 for the first, (n - 1) / n of the full rate for the last.
+            rate = architecture.drop_connect * index / len(blocks)
+            stages[shape.stage].append(MBConvBlock(architecture, shape, rate))
+        self.stages = nn.ModuleList(stages)
+        self.head = _conv_layer(architecture, blocks[-1].out_channels, architecture.head)
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.classifier = nn.Linear(architecture.head.out_channels, architecture.num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images)
+        for stage in self.stages:
+            features = stage(features)
+        pooled = self.head(features).mean((2, 3))
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits
+
+
+def _activation(architecture: Architecture) -> nn.Module:
+    return _ACTIVATIONS[architecture.activation](inplace=True)
+
+
+def _conv_layer(architecture: Architecture, in_channels: int, layer: ConvLayer) -> ConvNormAct:
+    return ConvNormAct(architecture, in_channels, layer.out_channels, layer.kernel_size, layer.stride)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Weights as tensorflow/tpu draws them: convolutions N(0, sqrt(2 / fan_out)), the classifier U(±1/sqrt(classes)).
+
+    TensorFlow's fan_out of a depthwise kernel is k*k; PyTorch's own ``kaiming_normal_`` takes k*k*channels.
+    """
+    if isinstance(module, nn.Conv2d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        bound = 1 / math.sqrt(module.out_features)
+        nn.init.uniform_(module.weight, -bound, bound)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,212 @@
+"""`Architecture` to and from plain data and YAML, strictly: what a file holds is checked before anything is built.
+
+A reader meets files of strangers, so: YAML through ``SafeLoader`` (no object is ever constructed from a tag), duplicate
+keys refused, sizes bounded, unknown and missing fields named with their path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search_spaces.architecture import BLOCKS, Architecture, Stage
+from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
+
+MAX_FILE_BYTES = 1_000_000
+
+T = TypeVar("T")
+
+# What a field of a plain type may hold in a file, and how to say so. The ranges are the dataclasses' own business.
+_PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "an integer"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+}
+
+
+def architecture_to_dict(architecture: Architecture) -> dict[str, Any]:
+    """Plain data of an architecture: every field of every part, stages as flat rows with their block's ``op``."""
+    data = to_dict(architecture)
+    data["stages"] = [_stage_to_dict(stage) for stage in architecture.stages]
+    return data
+
+
+def architecture_from_dict(data: object) -> Architecture:
+    """The architecture that `architecture_to_dict` wrote.
+
+    Raises:
+        FieldError: a field is missing, unknown, of the wrong type or breaks its rule; ``path`` says which.
+    """
+    fields = dict(require_mapping(data, ""))
+    stages = fields.get("stages")
+    if not isinstance(stages, list):
+        raise FieldError("stages", f"{shorten(stages)} is not a list of stages")
+    fields["stages"] = tuple(_stage_from_dict(stage, f"stages[{index}]") for index, stage in enumerate(stages))
+    return from_dict(Architecture, fields)
+
+
+def digest(architecture: Architecture) -> str:
+    """The first 16 hex digits of the SHA-256 of an architecture's canonical JSON: equal for equal architectures."""
+    canonical = json.dumps(architecture_to_dict(architecture), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _stage_to_dict(stage: Stage) -> dict[str, Any]:
+    op = next(name for name, block in BLOCKS.items() if type(stage.block) is block)
+    outer = {"out_channels": stage.out_channels, "num_layers": stage.num_layers, "stride": stage.stride}
+    return {"op": op, **to_dict(stage.block), **outer}
+
+
+def _stage_from_dict(data: object, path: str) -> Stage:
+    fields = dict(require_mapping(data, path))
+    if "op" not in fields:
+        raise FieldError(f"{path}.op", f"missing; known: {', '.join(BLOCKS)}")
+    op = fields.pop("op")
+    if not isinstance(op, str) or op not in BLOCKS:
+        raise FieldError(f"{path}.op", str(unknown_name("op", str(op), BLOCKS)))
+    outer_names = [field.name for field in dataclasses.fields(Stage) if field.name != "block"]
+    inner = {name: value for name, value in fields.items() if name not in outer_names}
+    outer = {name: value for name, value in fields.items() if name in outer_names}
+    return from_dict(Stage, {**outer, "block": from_dict(BLOCKS[op], inner, path)}, path)
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """Plain data of a dataclass; fields that are None are left out."""
+    return {name: item for name, item in dataclasses.asdict(value).items() if item is not None}
+
+
+def from_dict(cls: type[T], data: object, path: str = "") -> T:
+    """A dataclass from plain data, nested dataclasses included; the reverse of `to_dict`.
+
+    The dataclass checks its own values; this checks that the names are right and that nothing is missing, and turns
+    lists and mappings into the dataclasses that the annotations name.
+
+    Raises:
+        FieldError: with the path of the field.
+    """
+    fields = require_mapping(data, path)
+    known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in fields:
+        if name not in known:
+            raise FieldError(_join(path, str(name)), str(unknown_name("field", str(name), known)))
+    for name, field in known.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in fields:
+            raise FieldError(_join(path, name), "missing; give it a value")
+    hints = typing.get_type_hints(cls)
+    values = {name: _convert(hints[name], value, _join(path, name)) for name, value in fields.items()}
+    try:
+        return cls(**values)
+    except FieldError as error:
+        raise (error.inside(path) if path else error) from None
+
+
+def require_mapping(data: object, path: str) -> Mapping[str, Any]:
+    """``data`` if it is a mapping with text keys, else a `FieldError`."""
+    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+        raise FieldError(path or "document", f"{shorten(data)} is not a mapping of fields")
+    return data
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    if isinstance(hint, types.UnionType) and type(None) in typing.get_args(hint):
+        if value is None:
+            return None
+        hint = next(argument for argument in typing.get_args(hint) if argument is not type(None))
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and not isinstance(value, hint):
+        return from_dict(hint, value, path)
+    if typing.get_origin(hint) is tuple and not isinstance(value, tuple):
+        if not isinstance(value, list):
+            raise FieldError(path, f"{shorten(value)} is not a list")
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(item, element, f"{path}[{index}]") for index, element in enumerate(value))
+    if hint in _PLAIN:
+        kinds, rule = _PLAIN[hint]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise FieldError(path, f"{shorten(value)} is not {rule}")
+    return value
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def read_yaml(file: Path) -> Any:
+    """The plain data of a YAML file.
+
+    Raises:
+        MnasError: there is no such file, it is too large, not text or not YAML, or a key stands in it twice.
+    """
+    import yaml
+
+    class StrictLoader(yaml.SafeLoader):
+        """SafeLoader that refuses a key given twice (YAML says so; PyYAML keeps the last)."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if isinstance(key, str) and keys.count(key) > 1:
+                    raise MnasError(f"{file}: line {node.start_mark.line + 1}: {shorten(key)} stands twice; keep one")
+            return super().construct_mapping(node, deep=deep)
+
+    text = read_text(file)
+    try:
+        return yaml.load(text, Loader=StrictLoader)  # a SafeLoader: nothing but plain data comes out
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise MnasError(f"{file}: {line}not YAML ({problem}); mend or replace the file") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, MnasError):
+            raise
+        raise MnasError(f"{file}: not a usable YAML file ({shorten(str(error))}); mend or replace it") from None
+
+
+def read_text(file: Path) -> str:
+    """The text of a file of at most `MAX_FILE_BYTES` in UTF-8, or a `MnasError`."""
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise MnasError(f"{file}: cannot be read ({error.strerror}); check the path") from None
+    if len(raw) > MAX_FILE_BYTES:
+        raise MnasError(f"{file}: larger than {MAX_FILE_BYTES} bytes, so it is no spec; check the path")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise MnasError(f"{file}: not a text file in UTF-8; check the path") from None
+
+
+class _Row(dict[str, Any]):
+    """A mapping that YAML writes on one line."""
+
+
+def write_yaml(data: Mapping[str, Any]) -> str:
+    """YAML text of plain data in the given order, mappings of plain values inside a structure on one line each."""
+    import yaml
+
+    class TableDumper(yaml.SafeDumper):
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+            super().increase_indent(flow, False)
+
+    TableDumper.add_representer(
+        _Row, lambda dumper, row: dumper.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
+    )
+
+    def rows(value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            flat = not any(isinstance(item, Mapping | list | tuple) for item in value.values())
+            table = {key: rows(item, depth + 1) for key, item in value.items()}
+            return _Row(table) if flat and depth > 1 else table
+        if isinstance(value, list | tuple):
+            return [rows(item, depth + 1) for item in value]
+        return value
+
+    return str(yaml.dump(rows(data, 0), Dumper=TableDumper, sort_keys=False, width=120, allow_unicode=True))

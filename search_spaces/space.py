@@ -1,0 +1,335 @@
+"""`SearchSpace`: which architectures can be chosen, as a table of choices.
+
+A space is a template architecture and, for each stage, the values that each field may take. A field with several values
+is a *choice* with a label such as ``stage3_kernel_size`` (stages from 1). A *genotype* is a dict from label to value,
+the sample of NNI; controllers work on *indices*, a row of integers, one for each choice, because rows can be sampled,
+costed and modelled a hundred thousand at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.architecture import BLOCKS, Architecture, Stage, strided
+from search_spaces.cost import Cost, head_costs, stage_cost, stem_cost, total
+from search_spaces.errors import FieldError, MnasError, shorten
+
+if TYPE_CHECKING:
+    from nni.mutable import MutableDict
+
+Value = int | float
+Genotype = dict[str, Value]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StageChoices:
+    """The values that each field of one stage may take; a field with one value is fixed.
+
+    Attributes:
+        op: kind of the block, a key of `search_spaces.architecture.BLOCKS`.
+        stride: of the stage, fixed.
+    """
+
+    kernel_size: tuple[int, ...]
+    expand_ratio: tuple[int, ...]
+    se_ratio: tuple[float, ...]
+    out_channels: tuple[int, ...]
+    num_layers: tuple[int, ...]
+    stride: int
+    op: str = "mbconv"
+
+    def values(self) -> dict[str, tuple[Value, ...]]:
+        """Values by field, for all fields but ``op`` and ``stride``."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("op", "stride")}
+
+    def stage(self, chosen: Mapping[str, Any]) -> Stage:
+        """The stage that has the chosen value in each field."""
+        outer = {name: chosen[name] for name in ("out_channels", "num_layers")}
+        block = {name: value for name, value in chosen.items() if name not in outer}
+        return Stage(BLOCKS[self.op](**block), stride=self.stride, **outer)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision of a space.
+
+    Attributes:
+        label: name of the decision in a genotype.
+        stage: index of the stage, from 0.
+        field: field of the stage that is decided.
+        values: what it may be, in order.
+    """
+
+    label: str
+    stage: int
+    field: str
+    values: tuple[Value, ...]
+
+
+class SearchSpace:
+    """A set of architectures: one template, and choices for its stages.
+
+    Args:
+        name: what a person calls the space.
+        template: gives everything outside the stages (stem, head, resolution, classes, regularisation).
+        stages: the choices, one entry a stage.
+
+    Raises:
+        FieldError: a stage has a field without a value, twice the same value, or a value that breaks its rule.
+    """
+
+    def __init__(self, name: str, template: Architecture, stages: Sequence[StageChoices]) -> None:
+        self.name = name
+        self.template = template
+        self.stages = tuple(stages)
+        self.decisions = tuple(self._decisions())
+        self.labels = tuple(choice.label for choice in self.decisions)
+        self.cardinalities: Indices = np.array([len(choice.values) for choice in self.decisions], dtype=np.int64)
+        self._tables = tuple(_StageTable(index, self) for index in range(len(self.stages)))
+
+    def _decisions(self) -> list[Choice]:
+        decisions = []
+        for index, stage in enumerate(self.stages):
+            for field, values in stage.values().items():
+                path = f"stages[{index}].{field}"
+                if not values or len(set(values)) != len(values):
+                    raise FieldError(path, f"{shorten(values)} is not a tuple of one or more different values")
+                if len(values) > 1:
+                    decisions.append(Choice(f"stage{index + 1}_{field}", index, field, values))
+        return decisions
+
+    def __repr__(self) -> str:
+        return f"SearchSpace({self.name!r}, {len(self.decisions)} choices, {self.size:.4g} architectures)"
+
+    @property
+    def size(self) -> int:
+        """How many genotypes there are."""
+        return math.prod(int(count) for count in self.cardinalities)
+
+    @cached_property
+    def choices(self) -> MutableDict:
+        """The choices as NNI has them: a ``MutableDict`` of ``nni.choice``, by label."""
+        from search_spaces.nni_import import import_nni
+
+        nni = import_nni("nni.mutable")
+        return nni.MutableDict({c.label: nni.Categorical(list(c.values), label=c.label) for c in self.decisions})
+
+    # --- sampling and conversion ----------------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator, count: int) -> list[Genotype]:
+        """``count`` genotypes, each choice uniform and independent."""
+        return self.genotypes(self.sample_indices(rng, count))
+
+    def sample_indices(self, rng: np.random.Generator, count: int) -> Indices:
+        """As `sample`, as indices of shape (count, choices)."""
+        return rng.integers(0, self.cardinalities, size=(count, len(self.cardinalities)), dtype=np.int64)
+
+    def genotypes(self, indices: Indices) -> list[Genotype]:
+        """Genotypes of indices of shape (count, choices)."""
+        values = [choice.values for choice in self.decisions]
+        return [
+            {label: options[i] for label, options, i in zip(self.labels, values, row, strict=True)}
+            for row in indices.tolist()
+        ]
+
+    def indices(self, genotypes: Sequence[Mapping[str, Value]]) -> Indices:
+        """Indices of shape (count, choices) of genotypes.
+
+        Raises:
+            FieldError: a label is missing or unknown, or a value is none of its choice; ``path`` is the label.
+        """
+        rows = np.empty((len(genotypes), len(self.decisions)), dtype=np.int64)
+        for row, genotype in zip(rows, genotypes, strict=True):
+            if len(genotype) != len(self.labels):
+                for label in genotype:
+                    if label not in self.labels:
+                        raise FieldError(str(label), f"is no choice of the space {self.name!r}")
+            for column, choice in enumerate(self.decisions):
+                if choice.label not in genotype:
+                    raise FieldError(choice.label, f"missing; choose from {choice.values}")
+                value = genotype[choice.label]
+                if value not in choice.values:
+                    raise FieldError(choice.label, f"{shorten(value)} is none of {choice.values}")
+                row[column] = choice.values.index(value)
+        return rows
+
+    def __contains__(self, genotype: object) -> bool:
+        if not isinstance(genotype, Mapping):
+            return False
+        try:
+            self.indices([genotype])
+        except FieldError:
+            return False
+        return True
+
+    # --- architectures --------------------------------------------------------------------------------------------
+
+    def decode(self, genotype: Mapping[str, Value]) -> Architecture:
+        """The architecture of a genotype. Raises `FieldError` where the genotype is not of this space."""
+        return self.decode_indices(self.indices([genotype]))[0]
+
+    def decode_indices(self, indices: Indices) -> list[Architecture]:
+        """The architectures of indices of shape (count, choices); equal stages are one object."""
+        codes = self.stage_codes(indices).tolist()
+        tables = [table.stages for table in self._tables]
+        return [
+            replace(self.template, stages=tuple(table[code] for table, code in zip(tables, row, strict=True)))
+            for row in codes
+        ]
+
+    def encode(self, architecture: Architecture) -> Genotype:
+        """The genotype of an architecture.
+
+        Raises:
+            FieldError: it lies outside the space; the message names the field, its value and what the space has.
+        """
+        for field in fields(Architecture):
+            if field.name != "stages":
+                value, expected = getattr(architecture, field.name), getattr(self.template, field.name)
+                if value != expected:
+                    raise FieldError(field.name, f"{shorten(value)} lies outside the space {self.name!r} ({expected})")
+        if len(architecture.stages) != len(self.stages):
+            problem = f"{len(architecture.stages)} stages lie outside the space {self.name!r} ({len(self.stages)})"
+            raise FieldError("stages", problem)
+        codes = [self.stage_code(index, stage) for index, stage in enumerate(architecture.stages)]
+        row = [i for table, code in zip(self._tables, codes, strict=True) for i in table.rows[code].tolist()]
+        return self.genotypes(np.array([row], dtype=np.int64))[0]
+
+    def stage_code(self, index: int, stage: Stage) -> int:
+        """Which of the options of the stage at ``index`` (from 0) ``stage`` is; see `stage_codes`.
+
+        Raises:
+            FieldError: it is none of them; the message names the field.
+        """
+        code = self._tables[index].code_of.get(stage)
+        if code is not None:
+            return code
+        choices = self.stages[index]
+        if not isinstance(stage.block, BLOCKS[choices.op]):
+            raise FieldError(f"stages[{index}].op", f"the space {self.name!r} has {choices.op} there")
+        given = {**vars(stage.block), **vars(stage)}
+        for field, values in {**choices.values(), "stride": (choices.stride,)}.items():
+            if given[field] not in values:
+                options = ", ".join(map(str, values))
+                problem = f"{shorten(given[field])} lies outside the space {self.name!r} ({options})"
+                raise FieldError(f"stages[{index}].{field}", problem)
+        raise AssertionError("a stage whose fields are all in the space must have a code")
+
+    def stage_codes(self, indices: Indices) -> Indices:
+        """For each row of indices and each stage, one integer that stands for the stage's choices together.
+
+        Shape (count, stages). Codes of a stage run from 0 to `stage_sizes` − 1.
+        """
+        codes = np.empty((len(indices), len(self._tables)), dtype=np.int64)
+        for column, table in enumerate(self._tables):
+            codes[:, column] = indices[:, table.columns] @ table.radix
+        return codes
+
+    @property
+    def stage_sizes(self) -> tuple[int, ...]:
+        """How many options each stage has."""
+        return tuple(len(table.stages) for table in self._tables)
+
+    def stage_indices(self, index: int) -> Indices:
+        """The indices of every option of a stage, in the order of its codes: shape (options, choices of the stage)."""
+        return self._tables[index].rows
+
+    def steps(self, indices: Indices) -> NDArray[np.float64]:
+        """Each choice as steps: column j of a choice is 1 where its value is at or above its value number j + 1.
+
+        Shape (count, sum of (values − 1)). The natural inputs of a model over ordered choices: the weight of a column
+        is what one step more is worth.
+        """
+        columns = [indices[:, [i]] >= np.arange(1, count) for i, count in enumerate(self.cardinalities)]
+        return np.concatenate([np.empty((len(indices), 0)), *columns], axis=1)
+
+    # --- cost -----------------------------------------------------------------------------------------------------
+
+    def costs(self, indices: Indices) -> tuple[Indices, Indices]:
+        """Exact MACs and parameters of each row: two integer arrays of shape (count,).
+
+        A stage's cost depends on its own choices and on the channels that the stage before gives, so each stage has a
+        table over both, filled once by `search_spaces.cost`.
+        """
+        codes = self.stage_codes(indices)
+        result = np.zeros((len(indices), 2), dtype=np.int64)
+        channels = np.zeros(len(indices), dtype=np.int64)
+        for column, table in enumerate(self._tables):
+            result += self._cost_tables[column][channels, codes[:, column]]
+            channels = table.channel_option[codes[:, column]]
+        result += self._cost_tables[-1][channels, 0]
+        return result[:, 0], result[:, 1]
+
+    @cached_property
+    def _cost_tables(self) -> list[Indices]:
+        """For each stage, and last for the head: (options for input channels, options of the stage, [macs, params])."""
+        template = self.template
+        in_channels: tuple[int, ...] = (template.stem.out_channels,)
+        resolution = strided(template.resolution, template.stem.stride)
+        tables = []
+        for table, choices in zip(self._tables, self.stages, strict=True):
+            tables.append(_cost_table(in_channels, table.stages, resolution))
+            in_channels, resolution = choices.out_channels, strided(resolution, choices.stride)
+        tables[0] += _pair(stem_cost(template.stem, template.resolution).cost)
+        head, classes = template.head, template.num_classes
+        heads = [total(layer.cost for layer in head_costs(head, n, resolution, classes)) for n in in_channels]
+        tables.append(np.array([[_pair(cost)] for cost in heads]))
+        return tables
+
+    @cached_property
+    def macs_range(self) -> tuple[int, int]:
+        """MACs of the smallest and of the largest architecture of the space, exactly."""
+        low = high = np.zeros(1, dtype=np.int64)
+        for table, costs in zip(self._tables, self._cost_tables, strict=False):
+            macs = costs[:, :, 0]
+            lows, highs = (low[:, None] + macs).min(axis=0), (high[:, None] + macs).max(axis=0)
+            options = range(int(table.channel_option.max()) + 1)
+            low = np.array([lows[table.channel_option == option].min() for option in options])
+            high = np.array([highs[table.channel_option == option].max() for option in options])
+        head = self._cost_tables[-1][:, 0, 0]
+        return int((low + head).min()), int((high + head).max())
+
+    def check_target(self, target_macs: int) -> None:
+        """Raise `MnasError` where no network of the space can come near a target, with the two ends of the space."""
+        low, high = self.macs_range
+        if not low <= target_macs <= high:
+            side = "below the smallest" if target_macs < low else "above the largest"
+            raise MnasError(
+                f"target-macs: {target_macs / 1e6:.4g}M is {side} network of the space {self.name!r}, which has "
+                f"{low / 1e6:.4g}M to {high / 1e6:.4g}M MACs; choose a target between"
+            )
+
+
+class _StageTable:
+    """All options of one stage, in the order of their codes."""
+
+    def __init__(self, index: int, space: SearchSpace) -> None:
+        choices = space.stages[index]
+        self.columns = [i for i, decision in enumerate(space.decisions) if decision.stage == index]
+        counts = [len(space.decisions[column].values) for column in self.columns]
+        self.radix: Indices = np.array([math.prod(counts[i + 1 :]) for i in range(len(counts))], dtype=np.int64)
+        self.rows: Indices = np.array(list(product(*map(range, counts))), dtype=np.int64).reshape(-1, len(counts))
+        by_field = choices.values()
+        self.stages = [
+            choices.stage(dict(zip(by_field, option, strict=True))) for option in product(*by_field.values())
+        ]
+        self.code_of = {stage: code for code, stage in enumerate(self.stages)}
+        channels = {value: option for option, value in enumerate(choices.out_channels)}
+        self.channel_option: Indices = np.array([channels[stage.out_channels] for stage in self.stages])
+
+
+def _cost_table(in_channels: Sequence[int], stages: Sequence[Stage], resolution: int) -> Indices:
+    return np.array([[_pair(stage_cost(stage, channels, resolution)) for stage in stages] for channels in in_channels])
+
+
+def _pair(cost: Cost) -> tuple[int, int]:
+    return cost.macs, cost.params

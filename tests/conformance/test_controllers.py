@@ -1,0 +1,170 @@
+"""What every controller must do, on the real space and on small ones it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nas.controllers.base import Controller
+from nas.controllers.registry import CONTROLLERS, make_controller
+from nas.evaluators.base import Metrics
+from nas.objective import Objective, make_objective
+from nas.trial import Trial
+from search_spaces import Architecture, Genotype, SearchSpace, StageChoices, architecture_cost, load_space
+from tests.processes import in_new_process
+
+NAMES = sorted(CONTROLLERS)
+
+
+@pytest.fixture(scope="module")
+def objective() -> Objective:
+    return make_objective("soft", 400_000_000)
+
+
+def tiny_space(b0: Architecture, kernel_sizes: tuple[int, ...], ratios: tuple[int, ...]) -> SearchSpace:
+    stages = [StageChoices(kernel_sizes, ratios, (0.0, 0.25), (16,), (1, 2), 2)]
+    return SearchSpace("tiny", replace(b0, stages=b0.stages[:1]), stages)
+
+
+def judged(space: SearchSpace, objective: Objective, genotypes: Sequence[Genotype], first: int) -> list[Trial]:
+    """Trials with an accuracy that every controller can learn: each choice's last value is a little better."""
+    rows = space.indices(genotypes)
+    share = (rows / np.maximum(space.cardinalities - 1, 1)).mean(axis=1)
+    trials = []
+    for offset, (genotype, value) in enumerate(zip(genotypes, share.tolist(), strict=True)):
+        architecture = space.decode(genotype)
+        cost = architecture_cost(architecture)
+        metrics = Metrics(0.5 + 0.3 * value)
+        reward = objective.reward(metrics.accuracy, cost.macs)
+        trials.append(Trial(first + offset, genotype, architecture, cost, metrics, reward, None, 0.0))
+    return trials
+
+
+def run(controller: Controller, count: int) -> list[Trial]:
+    trials: list[Trial] = []
+    while len(trials) < count:
+        genotypes = controller.suggest(min(controller.batch_size, count - len(trials)))
+        if not genotypes:
+            break
+        batch = judged(controller.space, controller.objective, genotypes, len(trials))
+        trials += batch
+        controller.update(batch)
+    return trials
+
+
+@pytest.fixture(params=NAMES)
+def controller(request: pytest.FixtureRequest, space: SearchSpace, objective: Objective) -> Iterator[Controller]:
+    made = make_controller(request.param, space, objective, seed=0)
+    yield made
+    made.close()
+
+
+def test_suggestions_are_members_and_as_many_as_asked(controller: Controller) -> None:
+    trials = run(controller, 120)
+    assert len(trials) == 120
+    assert all(trial.genotype in controller.space for trial in trials)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_never_more_than_asked(controller: Controller, count: int) -> None:
+    for _ in range(3):
+        genotypes = controller.suggest(count)
+        assert 1 <= len(genotypes) <= count
+        controller.update(judged(controller.space, controller.objective, genotypes, 0)) if count == 1 else None
+        if count != 1:
+            break
+
+
+def test_failed_trials_are_survived(controller: Controller) -> None:
+    for number in range(0, 90, 3):
+        genotypes = controller.suggest(3)
+        batch = judged(controller.space, controller.objective, genotypes, number)
+        failed = [replace(trial, metrics=None, reward=None, error="broken") for trial in batch]
+        controller.update(failed if number % 2 else batch)
+    assert controller.suggest(1)
+
+
+def test_all_failed_is_survived(controller: Controller) -> None:
+    for number in range(0, 120, 10):
+        genotypes = controller.suggest(10)
+        batch = judged(controller.space, controller.objective, genotypes, number)
+        controller.update([replace(trial, metrics=None, reward=None, error="broken") for trial in batch])
+    assert controller.suggest(1)
+
+
+def test_equal_rewards_are_survived(controller: Controller) -> None:
+    for number in range(0, 120, 10):
+        genotypes = controller.suggest(10)
+        batch = judged(controller.space, controller.objective, genotypes, number)
+        controller.update([replace(trial, metrics=Metrics(0.5), reward=0.5) for trial in batch])
+    assert controller.suggest(1)
+
+
+def genotypes_of(name: str, space: SearchSpace, objective: Objective, seed: int) -> list[Genotype]:
+    made = make_controller(name, space, objective, seed)
+    try:
+        return [trial.genotype for trial in run(made, 100)]
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seed_decides(name: str, space: SearchSpace, objective: Objective) -> None:
+    first, again, other = (genotypes_of(name, space, objective, seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seed_decides_in_another_process_too(name: str, space: SearchSpace, objective: Objective) -> None:
+    code = (
+        "from tests.conformance.test_controllers import *; "
+        f"print(genotypes_of({name!r}, load_space('efficientnet'), make_objective('soft', 400_000_000), 0))"
+    )
+    assert in_new_process(code) == str(genotypes_of(name, space, objective, 0))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "random"])
+def test_it_beats_random(name: str, space: SearchSpace, objective: Objective) -> None:
+    """Best of 300 trials, three seeds: each learning controller is above random."""
+
+    def best(controller_name: str, seed: int) -> float:
+        made = make_controller(controller_name, space, objective, seed)
+        try:
+            return max(trial.reward or 0 for trial in run(made, 300))
+        finally:
+            made.close()
+
+    assert min(best(name, seed) for seed in range(3)) > max(best("random", seed) for seed in range(3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("kernel_sizes", "ratios", "size"), [((3,), (1,), 4), ((3, 5, 7), (1, 4, 6), 36)])
+def test_small_spaces_end(
+    name: str, b0: Architecture, kernel_sizes: tuple[int, ...], ratios: tuple[int, ...], size: int
+) -> None:
+    """A controller that does not repeat itself runs out of suggestions; none loops for ever."""
+    space = tiny_space(b0, kernel_sizes, ratios)
+    assert space.size == size
+    made = make_controller(name, space, make_objective("hard", 100_000_000), seed=0)
+    try:
+        trials = run(made, 60)
+    finally:
+        made.close()
+    found = {str(trial.genotype) for trial in trials}
+    assert len(found) <= size
+    if name in ("random", "bayesian"):
+        assert len(trials) == len(found) == size
+
+
+def test_a_wrong_name_is_suggested(space: SearchSpace, objective: Objective) -> None:
+    with pytest.raises(ValueError, match="unknown controller 'bayesain'; did you mean 'bayesian'"):
+        make_controller("bayesain", space, objective, 0)
+
+
+def test_list_is_complete() -> None:
+    assert set(NAMES) == {"random", "ppo", "bayesian", "nni:regularized-evolution"}
+    assert load_space("efficientnet") is not None

@@ -1,0 +1,134 @@
+"""Scaling against the released networks and the published rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaling import PRESETS, Coefficients, coefficients, compound_scale, preset, round_filters, round_repeats
+from search_spaces import Architecture, FieldError, MnasError, architecture_cost
+from search_spaces.network import build_network
+
+# Exact params and MACs at native resolution: torchvision's num_params; B2's MACs counted at 260 px.
+RELEASED = {
+    "b0": (5_288_548, 385_814_752),
+    "b1": (7_794_184, 686_802_832),
+    "b2": (9_109_994, 993_561_872),
+    "b3": (12_233_232, 1_827_141_392),
+    "b4": (19_341_616, 4_393_771_024),
+    "b5": (30_389_784, 10_266_384_752),
+    "b6": (43_040_704, 19_067_593_536),
+    "b7": (66_347_960, 37_745_884_192),
+}
+# With 10 and 100 classes, for B0, B4 and B7.
+OTHER_CLASSES = {"b0": (4_020_358, 4_135_648), "b4": (17_566_546, 17_727_916), "b7": (63_812_570, 64_043_060)}
+
+
+@pytest.mark.parametrize("name", sorted(RELEASED))
+def test_presets_are_the_released_networks(b0: Architecture, name: str) -> None:
+    scaled = compound_scale(b0, preset(name))
+    cost = architecture_cost(scaled)
+    assert (cost.params, cost.macs) == RELEASED[name]
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in build_network(scaled).parameters()) == cost.params
+
+
+def test_preset_0_changes_nothing(b0: Architecture) -> None:
+    assert compound_scale(b0, preset("b0")) == b0
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_CLASSES))
+def test_other_class_counts(b0: Architecture, name: str) -> None:
+    scaled = compound_scale(b0, preset(name))
+    params = tuple(architecture_cost(replace(scaled, num_classes=classes)).params for classes in (10, 100))
+    assert params == OTHER_CLASSES[name]
+
+
+def test_channels_and_layers_of_b4(b0: Architecture) -> None:
+    b4 = compound_scale(b0, preset("b4"))
+    assert [stage.out_channels for stage in b4.stages] == [24, 32, 56, 112, 160, 272, 448]
+    assert [stage.num_layers for stage in b4.stages] == [2, 4, 4, 6, 6, 8, 2]
+    assert (b4.stem.out_channels, b4.head.out_channels, b4.dropout) == (48, 1792, 0.4)
+    assert b4.blocks[-1].out_resolution == 12
+
+
+@pytest.mark.parametrize(
+    ("filters", "width", "expected"),
+    [(32, 1.1, 32), (24, 1.1, 24), (40, 1.1, 48), (80, 1.1, 88), (112, 1.2, 136), (32, 1.6, 48), (320, 1.4, 448)],
+)
+def test_round_filters(filters: int, width: float, expected: int) -> None:
+    assert round_filters(filters, width) == expected
+
+
+@given(st.integers(8, 4096), st.floats(0.1, 8))
+def test_round_filters_is_a_near_multiple_of_8(filters: int, width: float) -> None:
+    rounded = round_filters(filters, width)
+    assert rounded % 8 == 0
+    assert rounded >= 0.9 * filters * width
+    assert rounded == 8 or abs(rounded - filters * width) < 12
+
+
+@pytest.mark.parametrize(("repeats", "depth", "expected"), [(1, 1.1, 2), (4, 3.1, 13), (3, 1.0, 3), (2, 1.4, 3)])
+def test_round_repeats(repeats: int, depth: float, expected: int) -> None:
+    assert round_repeats(repeats, depth) == expected
+
+
+def test_the_rule_is_not_the_presets(b0: Architecture) -> None:
+    rule = coefficients(1, 224)
+    assert (rule.depth, rule.width, rule.resolution) == (pytest.approx(1.2), pytest.approx(1.1), 256)
+    assert rule != PRESETS["b1"]
+    # Width 1.1 and depth 1.2 at 256 px: 0.860G.
+    assert architecture_cost(compound_scale(b0, rule)).macs == pytest.approx(0.860e9, rel=1e-3)
+
+
+def test_the_rule_at_higher_powers() -> None:
+    # alpha, beta, gamma = 1.2, 1.1, 1.15 to the 7th: 3.58, 1.95 and 596 px
+    rule = coefficients(7, 224)
+    assert (round(rule.depth, 2), round(rule.width, 2), rule.resolution) == (3.58, 1.95, 608)
+    assert coefficients(0, 200) == Coefficients(1, 1, 200)
+
+
+def test_single_dimensions_of_table_7(b0: Architecture) -> None:
+    # Computed counts of EfficientNet (arXiv 1905.11946) Table 7's networks, in G.
+    macs = {
+        "depth": architecture_cost(compound_scale(b0, Coefficients(1, 4, 224))).macs,
+        "width": architecture_cost(compound_scale(b0, Coefficients(2, 1, 224))).macs,
+        "resolution": architecture_cost(compound_scale(b0, Coefficients(1, 1, 448))).macs,
+    }
+    rounded = {name: round(value / 1e9, 3) for name, value in macs.items()}
+    assert rounded == {"depth": 1.575, "width": 1.450, "resolution": 1.538}
+
+
+@given(st.floats(1, 3), st.floats(1, 3), st.integers(224, 300))
+def test_growing_never_shrinks(width: float, depth: float, resolution: int) -> None:
+    from baselines import load
+
+    net = load("efficientnet_b0").architecture
+    scaled = architecture_cost(compound_scale(net, Coefficients(width, depth, resolution)))
+    cost = architecture_cost(net)
+    assert scaled.macs >= cost.macs
+    assert scaled.params >= cost.params
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda: Coefficients(0, 1, 224), "width"),
+        (lambda: Coefficients(1, float("nan"), 224), "depth"),
+        (lambda: Coefficients(1, 1, 0), "resolution"),
+        (lambda: coefficients(100, 224), "phi"),
+    ],
+)
+def test_wrong_coefficients_are_named(make: object, path: str) -> None:
+    with pytest.raises(FieldError) as error:
+        make()  # type: ignore[operator]
+    assert error.value.path == path
+
+
+def test_unknown_preset_is_suggested() -> None:
+    with pytest.raises(MnasError, match="unknown preset 'b33'; did you mean 'b3'"):
+        preset("b33")
