@@ -46,8 +46,9 @@ _COLUMNS = "number, genotype, digest, macs, params, accuracy, accuracy_std, rewa
 class Journal:
     """An open journal. Use `create` for a new run and `open` to read one; close it, or use it in a ``with``."""
 
-    def __init__(self, connection: sqlite3.Connection, settings: SearchSettings, file: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, settings: SearchSettings, file: Path, *, writing: bool) -> None:
         self._connection = connection
+        self._writing = writing
         self.settings = settings
         self.file = file
 
@@ -57,6 +58,9 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._writing:
+            # One plain file at rest: whoever only reads it leaves no files of SQLite's beside it.
+            self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
 
     @classmethod
@@ -83,7 +87,7 @@ class Journal:
                 connection.executemany(
                     "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
                 )
-        return cls(connection, settings, file)
+        return cls(connection, settings, file, writing=True)
 
     @classmethod
     def open(cls, folder: Path) -> Journal:
@@ -101,7 +105,7 @@ class Journal:
             if entries.get("schema") != SCHEMA:
                 raise MnasError(f"{file}: schema {entries.get('schema')!r} is unknown; this version reads {SCHEMA}")
             settings = from_dict(SearchSettings, entries.get("settings"), "settings")
-        return cls(connection, settings, file)
+        return cls(connection, settings, file, writing=False)
 
     def append(self, trials: Sequence[Trial]) -> None:
         """Write trials in one transaction: all of them or none."""

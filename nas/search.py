@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
+from threadpoolctl import threadpool_limits
+
 from nas.controllers.base import Controller
 from nas.controllers.registry import CONTROLLERS, make_controller
 from nas.evaluators.base import Evaluator, Metrics
@@ -83,6 +85,9 @@ def run_search(settings: SearchSettings, record: Record = lambda trials, control
     controller = make_controller(settings.controller, space, objective, settings.seed)
     trials: list[Trial] = []
     failures = 0
+    # A controller's matrices are small: more threads gain nothing, and where another process holds a core they wait for
+    # each other and take twenty times as long.
+    limits = threadpool_limits(1)
     try:
         while len(trials) < settings.trials:
             suggestions = controller.suggest(min(controller.batch_size, settings.trials - len(trials)))
@@ -97,6 +102,7 @@ def run_search(settings: SearchSettings, record: Record = lambda trials, control
             if failures >= MAX_FAILURES_IN_A_ROW:
                 raise MnasError(f"evaluator {settings.evaluator!r}: {failures} failures in a row; last: {trial.error}")
     finally:
+        limits.restore_original_limits()
         controller.close()
     return trials
 

@@ -34,7 +34,7 @@ def check_number(path: str, value: object, low: float, high: float, *, below_hig
     """Raise `FieldError` unless ``value`` is a finite number from ``low`` to ``high`` (below it, if asked)."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or (below_high and value == high):  # type: ignore[operator]
-        bound = f"below {high:g}" if below_high else f"to {high:g}"
+        bound = f"to below {high:g}" if below_high else f"to {high:g}"
         raise FieldError(path, f"{shorten(value)} is not a number from {low:g} {bound}")
 
 

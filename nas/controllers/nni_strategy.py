@@ -42,8 +42,9 @@ class NNIStrategyController(Controller):
         self, space: SearchSpace, objective: Objective, seed: int, make_strategy: Callable[[int], Any]
     ) -> None:
         super().__init__(space, objective, seed)
-        logging.getLogger("nni").setLevel(logging.ERROR)  # it would log every individual
         self._nni_space = import_nni("nni.nas.space")
+        # NNI logs every individual to stdout, where our JSON goes; importing it sets the level, so this comes after.
+        logging.getLogger("nni").setLevel(logging.ERROR)
         self._strategy = make_strategy(seed)
         self._engine = _engine_class()()
         self._model_space = _model_space_class()(space)

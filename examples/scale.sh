@@ -1,0 +1,6 @@
+#!/bin/sh
+# Grow B0 along the released coefficients and along the paper's rule, and put the results side by side.
+set -e
+mnas scale efficientnet_b0 --preset b3
+mnas scale efficientnet_b0 --phi 2
+mnas compare efficientnet_b0_b3 efficientnet_b0_phi2 efficientnet_b0

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nas.controllers.random import RandomController
+from nas.controllers.registry import CONTROLLERS
+from nas.evaluators import registry
+from nas.evaluators.base import Evaluator, Metrics
+from nas.search import MAX_FAILURES_IN_A_ROW, SearchSettings, run_search
+from nas.trial import Trial, best_trial
+from search_spaces import Architecture, Genotype, MnasError, SearchSpace, architecture_cost
+from tests.processes import in_new_process
+
+SETTINGS = SearchSettings("efficientnet", "imagenet", "bayesian", "hard", 300_000_000, -1.0, 80, 0)
+
+
+def outcomes(trials: Sequence[Trial]) -> list[object]:
+    """All of the trials but the seconds they took."""
+    return [replace(trial, seconds=0.0) for trial in trials]
+
+
+def test_trials_are_numbered_costed_and_rewarded(space: SearchSpace) -> None:
+    seen: list[int] = []
+    trials = run_search(SETTINGS, lambda batch, controller: seen.extend(trial.number for trial in batch))
+    assert seen == [trial.number for trial in trials] == list(range(80))
+    for trial in trials:
+        assert trial.architecture == space.decode(trial.genotype)
+        assert trial.cost == architecture_cost(trial.architecture)
+        assert trial.metrics is not None
+        assert trial.reward == SETTINGS.make_objective().reward(trial.metrics.accuracy, trial.cost.macs)
+    best = best_trial(trials)
+    assert best is not None
+    assert best.reward == max(trial.reward or 0 for trial in trials)
+
+
+def test_seed_decides_here_and_in_another_process() -> None:
+    first, again = run_search(SETTINGS), run_search(SETTINGS)
+    assert outcomes(first) == outcomes(again)
+    assert outcomes(run_search(replace(SETTINGS, seed=1))) != outcomes(first)
+    code = (
+        "from tests.nas.test_search import *; from nas.trial import best_trial; "
+        "print(replace(best_trial(run_search(SETTINGS)), seconds=0.0))"
+    )
+    best = best_trial(first)
+    assert best is not None
+    assert in_new_process(code) == str(replace(best, seconds=0.0))
+
+
+def test_the_earliest_of_equal_trials_is_best() -> None:
+    trials = run_search(replace(SETTINGS, controller="random", trials=3))
+    equal = [replace(trial, reward=0.5) for trial in trials]
+    assert best_trial(equal) == equal[0]
+    assert best_trial([replace(trial, reward=None) for trial in trials]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": "efficentnet"}, "unknown space 'efficentnet'; did you mean 'efficientnet'"),
+        ({"evaluator": "imagnet"}, "unknown evaluator 'imagnet'; did you mean 'imagenet'"),
+        ({"controller": "pop"}, "unknown controller 'pop'; did you mean 'ppo'"),
+        ({"objective": "herd"}, "unknown objective 'herd'; did you mean 'hard'"),
+        ({"target_macs": 10_000_000}, "below the smallest network .* 51.59M to 884.1M"),
+        ({"target_macs": 10_000_000_000}, "above the largest network"),
+        ({"trials": 0}, "trials: 0 is not"),
+        ({"seed": -1}, "seed: -1 is not"),
+        ({"exponent": 1.0}, "exponent: 1.0 is not"),
+    ],
+)
+def test_wrong_settings(change: dict[str, object], message: str) -> None:
+    with pytest.raises(MnasError, match=message):
+        replace(SETTINGS, **change)  # type: ignore[arg-type]
+
+
+class Flaky(Evaluator):
+    """Fails on networks with a deep last stage, gives nonsense on those with a wide first one."""
+
+    name = "flaky"
+    meaning = "an accuracy for tests"
+    calls = 0
+
+    def check(self, architecture: Architecture) -> None:
+        pass
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
+        type(self).calls += len(architectures)
+        if any(architecture.stages[-1].num_layers == 3 for architecture in architectures):
+            raise RuntimeError("too deep")
+        return [
+            Metrics(float("nan") if architecture.stages[0].block.expand_ratio == 6 else 0.5)
+            for architecture in architectures
+        ]
+
+
+class Short(Flaky):
+    """Gives one result too few."""
+
+    name = "short"
+
+    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
+        return [Metrics(0.5)] * (len(architectures) - 1)
+
+
+@pytest.fixture
+def extra_evaluators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.EVALUATORS, "flaky", Flaky)
+    monkeypatch.setitem(registry.EVALUATORS, "short", Short)
+
+
+@pytest.mark.usefixtures("extra_evaluators")
+def test_only_the_guilty_trials_fail() -> None:
+    trials = run_search(replace(SETTINGS, evaluator="flaky", controller="random", trials=60))
+    for trial in trials:
+        deep = trial.architecture.stages[-1].num_layers == 3
+        wide = trial.architecture.stages[0].block.expand_ratio == 6
+        if deep:
+            assert trial.error == "RuntimeError: too deep"
+        elif wide:
+            assert trial.error == "accuracy nan is not in [0, 1]"
+        else:
+            assert trial.error is None
+        assert (trial.reward is None) == (deep or wide)
+
+
+@pytest.mark.usefixtures("extra_evaluators")
+def test_an_evaluator_that_always_fails_stops_the_search() -> None:
+    with pytest.raises(
+        MnasError, match=r"evaluator 'short': \d+ failures in a row; last: RuntimeError: gave 0 results"
+    ):
+        run_search(replace(SETTINGS, evaluator="short", controller="random", trials=10 * MAX_FAILURES_IN_A_ROW))
+
+
+@pytest.mark.usefixtures("extra_evaluators")
+def test_a_network_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Repeating(RandomController):
+        def suggest(self, count: int) -> list[Genotype]:
+            return self.space.genotypes(np.zeros((count, 28), dtype=np.int64))
+
+    monkeypatch.setitem(CONTROLLERS, "random", Repeating)
+    Flaky.calls = 0
+    trials = run_search(replace(SETTINGS, evaluator="flaky", controller="random", trials=120))
+    assert len(trials) == 120
+    assert Flaky.calls == 1
+    assert [trial.number for trial in trials if trial.seconds > 0] == [0]

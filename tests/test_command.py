@@ -1,0 +1,267 @@
+"""The command as a person uses it: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nas.__main__ import main
+from tests.scaling.test_compound import RELEASED
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which `mnas search --target-macs 200M --trials 100 --out runs/b200` was run."""
+    folder = tmp_path_factory.mktemp("searched")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["search", "--target-macs", "200M", "--trials", "100", "--out", "runs/b200"]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def after_search(searched: Path, workplace: Path) -> Path:
+    """A copy of `searched` as the current directory."""
+    import shutil
+
+    shutil.copytree(searched, workplace, dirs_exist_ok=True)
+    return workplace
+
+
+def test_show_b0(capsys: pytest.CaptureFixture[str]) -> None:
+    data = run_json(capsys, "show", "efficientnet_b0")
+    assert (data["params"], data["macs"]) == (5288548, 385814752)
+    assert main(["show", "efficientnet_b0", "--per-layer"]) == 0
+    text = capsys.readouterr().out
+    for part in ("5,288,548", "385,814,752", "MBConv6 k5x5 SE 0.25", "stages.5.3.se.reduce", "Table 2", "77.1 %"):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", sorted(RELEASED))
+@pytest.mark.usefixtures("workplace")
+def test_scale_b0(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    data = run_json(capsys, "scale", "efficientnet_b0", "--preset", name)
+    assert (data["params"], data["macs"]) == RELEASED[name]
+    written = yaml.safe_load(Path(data["file"]).read_text())
+    assert written["provenance"]["scaling"]["parent"] == "efficientnet_b0"
+    again = run_json(capsys, "show", f"efficientnet_b0_{name}")
+    assert (again["params"], again["macs"], again["digest"]) == (data["params"], data["macs"], data["digest"])
+
+
+def test_the_whole_line(capsys: pytest.CaptureFixture[str], after_search: Path) -> None:
+    frozen = run_json(capsys, "freeze", "runs/b200", "--name", "b200")
+    assert 0.97 * 200e6 <= frozen["macs"] <= 200e6
+    best = yaml.safe_load(Path("runs/b200/best.yaml").read_text())
+    assert best["architecture"] == frozen["spec"]["architecture"]
+    compared = run_json(capsys, "compare", "b200", "efficientnet_b0")
+    assert compared["reference"] == "efficientnet_b0"
+    change = compared["differences"][0]
+    assert change["beyond_noise"] == (abs(change["accuracy"]) > change["accuracy_std"])
+    assert change["agreement"]["choices"] == 28
+    assert "shortened schedule" in compared["evaluator"]["meaning"]
+    scaled = run_json(capsys, "scale", "b200", "--preset", "b3")
+    assert scaled["spec"]["provenance"]["scaling"]["parent_digest"] == frozen["digest"]
+    assert scaled["resolution"] == 300
+    listed = {entry["name"] for entry in run_json(capsys, "baselines")["baselines"]}
+    assert listed == {"efficientnet_b0", "b200", "b200_b3"}
+    assert main(["compare", "b200_b3", "b200", "efficientnet_b0"]) == 0
+    text = capsys.readouterr().out
+    for part in ("b200_b3: no prediction (resolution: 300", "28 choices", "11.6", "±", "shortened schedule", "≠"):
+        assert part in text
+
+
+def test_a_run_folder_holds_everything(searched: Path) -> None:
+    import sqlite3
+
+    run = searched / "runs" / "b200"
+    connection = sqlite3.connect(run / "journal.sqlite")
+    assert connection.execute("SELECT count(*) FROM trials").fetchone() == (100,)
+    settings = json.loads(connection.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()[0])
+    connection.close()
+    assert settings["target_macs"] == 200_000_000
+    assert (run / "best.yaml").is_file()
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_tensorboard_reads_the_scalars(searched: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(searched / "runs" / "b200" / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {f"trial/{name}" for name in ("reward", "accuracy", "macs")} <= tags
+    assert {f"best/{name}" for name in ("reward", "accuracy", "macs")} <= tags
+    rewards = [event.value for event in events.Scalars("trial/reward")]
+    assert len(rewards) == 100
+    best = [event.value for event in events.Scalars("best/reward")]
+    assert best == [max(rewards[: step + 1]) for step in range(100)]
+
+
+def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_search: Path) -> None:
+    assert main(["freeze", "runs/b200", "--name", "b200"]) == 0
+    before = tree(after_search)
+    assert main(["freeze", "runs/b200", "--name", "b200"]) == 0
+    assert main(["freeze", "runs/b200", "--name", "b200", "--trial", "0"]) == 2
+    assert tree(after_search) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "efficientnetb0"], "unknown baseline 'efficientnetb0'; did you mean 'efficientnet_b0'?"),
+        (["show", "specs/absent.yaml"], "specs/absent.yaml: cannot be read (No such file or directory)"),
+        (["show", "broken.yaml"], "broken.yaml: architecture.stages[0].kernel_size: 4 is not an odd integer"),
+        (["show", "cut.yaml"], "cut.yaml: "),
+        (["shw", "efficientnet_b0"], "unknown COMMAND 'shw'; did you mean 'show'?"),
+        (["show"], "the following arguments are required: SPEC"),
+        ([], "the following arguments are required: COMMAND"),
+        (["show", "efficientnet_b0", "--jsno"], "unrecognized arguments: --jsno"),
+        (["search", "--space", "efficentnet"], "unknown space 'efficentnet'; did you mean 'efficientnet'?"),
+        (["search", "--controller", "bayesain"], "unknown controller 'bayesain'; did you mean 'bayesian'?"),
+        (["search", "--evaluator", "imagnet"], "unknown evaluator 'imagnet'; did you mean 'imagenet'?"),
+        (["search", "--objective", "sotf"], "unknown objective 'sotf'; did you mean 'soft'?"),
+        (["search", "--target-macs", "20M"], "target-macs: 20M is below the smallest network"),
+        (["search", "--target-macs", "2G"], "target-macs: 2000M is above the largest network"),
+        (["search", "--target-macs", "400X"], "argument --target-macs: '400X' is not a positive number"),
+        (["search", "--target-macs=-1"], "argument --target-macs: '-1' is not a positive number"),
+        (["search", "--target-macs", "-1"], "argument --target-macs: "),
+        (["search", "--target-macs", "nan"], "argument --target-macs: 'nan' is not a positive number"),
+        (["search", "--target-macs", "inf"], "argument --target-macs: 'inf' is not a positive number"),
+        (["search", "--target-macs", ""], "argument --target-macs: '' is not a positive number"),
+        (["search", "--trials", "0"], "argument --trials: 0 is not a whole number from 1"),
+        (["search", "--seed", "1.5"], "argument --seed: '1.5' is not a whole number"),
+        (["search", "--exponent", "nan"], "argument --exponent: 'nan' is not a finite number"),
+        (["search", "--exponent", "0.07"], "exponent: 0.07 is not a number from -100 to below 0"),
+        (["search", "--out", "runs/b200"], "out: runs/b200 holds a run already"),
+        (["freeze", "runs/absent", "--name", "x"], "run: runs/absent holds no run"),
+        (["freeze", "runs/b200", "--name", "a/b"], "name: 'a/b' is not a name"),
+        (["freeze", "runs/b200", "--name", "efficientnet_b0"], "name: 'efficientnet_b0' is a baseline of the package"),
+        (["freeze", "runs/b200", "--name", "x", "--trial", "999"], "runs/b200/journal.sqlite: no trial 999"),
+        (["compare", "efficientnet_b0"], "compare: one SPEC is no comparison"),
+        (["compare", "efficientnet_b0", "b9"], "unknown baseline 'b9'"),
+        (["scale", "efficientnet_b0"], "scale: give one of --preset, --phi"),
+        (["scale", "efficientnet_b0", "--preset", "b33"], "unknown preset 'b33'; did you mean 'b3'?"),
+        (["scale", "efficientnet_b0", "--preset", "b3", "--phi", "1"], "scale: give one of --preset, --phi"),
+        (["scale", "efficientnet_b0", "--phi", "99"], "phi: 99.0 is not a number from -4 to 12"),
+        (["scale", "efficientnet_b0", "--width", "0"], "width: 0.0 is not a number from 0.05 to 50"),
+        (["scale", "efficientnet_b0", "--resolution", "7"], "resolution: 7 is smaller than the network's total stride"),
+    ],
+)
+def test_mistakes_are_one_line_and_change_nothing(
+    capsys: pytest.CaptureFixture[str], after_search: Path, arguments: list[str], message: str
+) -> None:
+    b0 = (ROOT / "baselines" / "specs" / "efficientnet_b0.yaml").read_text()
+    Path("broken.yaml").write_text(b0.replace("kernel_size: 3, expand_ratio: 1", "kernel_size: 4, expand_ratio: 1"))
+    Path("cut.yaml").write_text(b0[: len(b0) // 2])
+    before = tree(after_search)
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"mnas: {message}")
+    assert err.count("\n") == 1
+    assert tree(after_search) == before
+    assert not [entry for entry in after_search.iterdir() if entry.name not in ("runs", "broken.yaml", "cut.yaml")]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "nas", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_json_and_progress_do_not_mix(workplace: Path) -> None:
+    arguments = command("search", "--trials", "60", "--controller", "random", "--json")
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=workplace, env=environment())
+    data = json.loads(done.stdout)
+    assert data["trials"] == 60
+    assert Path(workplace / data["out"] / "journal.sqlite").is_file()
+    assert "trials 60/60" in done.stderr
+
+
+def test_same_seed_same_run_in_another_process(workplace: Path) -> None:
+    digests = []
+    for seed in ("0", "0", "1"):
+        arguments = command("search", "--trials", "60", "--json", "--seed", seed)
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=workplace, env=environment())
+        provenance = json.loads(done.stdout)["best"]["spec"]["provenance"]
+        digests.append(provenance["search"]["journal_digest"])
+    assert digests[0] == digests[1] != digests[2]
+    assert len(list((workplace / "runs").iterdir())) == 3
+
+
+def test_show_and_scale_import_neither_torch_nor_nni(workplace: Path) -> None:
+    code = (
+        "import sys; from nas.__main__ import main; "
+        "assert main(['show', 'efficientnet_b0']) == main(['scale', 'efficientnet_b0', '--preset', 'b3']) == 0; "
+        "loaded = {'torch', 'nni', 'scipy', 'tensorboard', 'pandas'} & set(sys.modules); assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=workplace, env=environment())
+
+
+def test_a_search_can_be_interrupted_and_keeps_its_trials(workplace: Path) -> None:
+    arguments = command("search", "--trials", "1000000", "--controller", "random", "--out", "run")
+    process = subprocess.Popen(
+        arguments, cwd=workplace, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    journal = workplace / "run" / "journal.sqlite"
+    deadline = time.monotonic() + 60
+    written = 0
+    while time.monotonic() < deadline and not written:
+        time.sleep(0.2)
+        if journal.exists() and (workplace / "run" / "tensorboard").exists():
+            import sqlite3
+
+            connection = sqlite3.connect(journal)
+            written = connection.execute("SELECT count(*) FROM trials").fetchone()[0]
+            connection.close()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.decode().rstrip().endswith("mnas: interrupted")
+    assert "Traceback" not in err.decode()
+    assert "Found" in out.decode()
+    assert (workplace / "run" / "best.yaml").is_file()
+
+
+def test_a_closed_pipe_is_no_error(workplace: Path) -> None:
+    code = f"{sys.executable} -m nas show efficientnet_b0 --per-layer --json | head -1"
+    done = subprocess.run(
+        code, shell=True, capture_output=True, text=True, check=True, cwd=workplace, env=environment()
+    )
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+def test_python_in_the_readme_runs() -> None:
+    readme = (ROOT / "README.md").read_text()
+    blocks = readme.split("```python\n")[1:]
+    assert blocks
+    code = "\n".join(block.split("```")[0] for block in blocks)
+    expected = [line.split("#")[1].strip() for line in code.splitlines() if line.startswith("print(")]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == expected
