@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from baselines.console import Commands, millions, print_json, show, titled_table
+from baselines.console import Commands, labelled, millions, print_json, show, titled_table
 from baselines.registry import load, names
 from baselines.report import describe, layer_table, notes, spec_table
-from search_spaces import architecture_cost
+from search_spaces import MnasError, architecture_cost
 
 
 def register(commands: Commands) -> None:
@@ -37,9 +37,14 @@ def run_show(arguments: argparse.Namespace) -> None:
 
 def run_baselines(arguments: argparse.Namespace) -> None:
     """List the baselines."""
-    specs = [load(name) for name in names()]
+    specs, problems = [], []
+    for name in names():
+        try:
+            specs.append(load(name))
+        except MnasError as error:  # one broken file in specs/ must not hide the others
+            problems.append(str(error))
     if arguments.json:
-        print_json({"baselines": [describe(spec) for spec in specs]})
+        print_json({"baselines": [describe(spec) for spec in specs], "problems": problems})
         return
     headers = [("name", "left"), ("px", "right"), ("MACs", "right"), ("params", "right"), ("source", "left")]
     table = titled_table("Baselines", headers)
@@ -47,5 +52,4 @@ def run_baselines(arguments: argparse.Namespace) -> None:
         cost = architecture_cost(spec.architecture)
         counts = (str(spec.architecture.resolution), millions(cost.macs), millions(cost.params))
         table.add_row(spec.name, *counts, spec.provenance.source)
-    table.columns[-1].no_wrap = False
-    show(table)
+    show(table, *(labelled("Unusable:", problem) for problem in problems))

@@ -30,13 +30,18 @@ class Commands(Protocol):
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the nearest choice suggested."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Before Python 3.14, argparse takes -7e-2 for an option.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
+
     def error(self, message: str) -> NoReturn:
         # argparse says "invalid choice: 'serch' (choose from ...)": say it as every other unknown name is said.
         unknown = re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)$", message)
         if unknown:
             kind, name, known = unknown.groups()
             message = str(unknown_name(kind.lstrip("-"), name, [word.strip(" '") for word in known.split(",")]))
-        raise MnasError(f"{message} (see {self.prog} --help)")
+        raise MnasError(f"{' '.join(message.split())} (see {self.prog} --help)")
 
 
 def quantity(text: str) -> int:
@@ -114,7 +119,7 @@ def show(*parts: RenderableType) -> None:
     """Print tables and text for a person; a plain string is printed as it is, brackets and all."""
     output = console()
     for part in parts:
-        output.print(part, markup=False)
+        output.print(part, markup=False, emoji=False, crop=False)
 
 
 def labelled(label: str, text: str) -> Text:
@@ -124,12 +129,29 @@ def labelled(label: str, text: str) -> Text:
     return Text.assemble((label, "bold"), f" {text}")
 
 
+def pointer(label: str, text: str) -> Text:
+    """As `labelled`, for a path or a command: never broken into lines, so that it can be copied."""
+    line = labelled(label, text)
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
+
+
 def titled_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
-    """An empty table in the project's style; ``columns`` are pairs of header and justification."""
+    """An empty table in the project's style; ``columns`` are pairs of header and justification.
+
+    On a narrow terminal the columns on the left, which hold text, wrap; numbers stay whole.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for header, justify in columns:
-        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(header, justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
     return table

@@ -28,7 +28,10 @@ def load(name: str) -> BaselineSpec:
     for folder in (PACKAGED, OWN):
         file = folder / f"{name}.yaml"
         if name and file.is_file():
-            return read_spec(file)
+            spec = read_spec(file)
+            if spec.name != name:
+                raise MnasError(f"{file}: name: {spec.name!r} is not that of the file; rename one of them")
+            return spec
     raise unknown_name("baseline", name, names())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.console import macs_text, titled_table
 from baselines.spec import BaselineSpec, Figure, spec_to_dict
 from search_spaces import ConvLayer, Stage, architecture_cost, layer_costs, part_costs
+from search_spaces.architecture import strided
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +71,7 @@ def part_rows(spec: BaselineSpec) -> list[list[str]]:
         cells = [operator(stage), resolution, stage.out_channels, stage.num_layers, stage.stride]
         rows.append((f"stages.{index}", cells))
     rows.append(("head", _convolution_cells(net.head, last)))
-    rows.append(("classifier", ["Pool, Linear", last, net.num_classes, 1, ""]))
+    rows.append(("classifier", ["Pool, Linear", strided(last, net.head.stride), net.num_classes, 1, ""]))
     return [[part, *map(str, cells), f"{costs[part].params:,}", f"{costs[part].macs:,}"] for part, cells in rows]
 
 

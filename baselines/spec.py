@@ -216,8 +216,9 @@ def write_spec(spec: BaselineSpec, file: Path) -> bool:
 
 
 def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value.strip() or len(value) > 500:
-        raise FieldError(name, f"{shorten(value)} is not a text of 1 to 500 characters")
+    # What a terminal would obey or YAML would fold (control characters, line separators) is not printable.
+    if not isinstance(value, str) or not value.strip() or len(value) > 500 or not value.isprintable():
+        raise FieldError(name, f"{shorten(value)} is not one line of 1 to 500 printable characters")
 
 
 def _is_finite(value: object) -> bool:

@@ -71,7 +71,8 @@ def best_at_most(target: int, chains: int = 400, rounds: int = 60) -> tuple[floa
 def one_target(job: tuple[str, int, int, int]) -> tuple[float, float, float]:
     controller, target, trials, seed = job
     started = time.perf_counter()
-    best = best_trial(run_search(settings(controller, "hard", -1.0, target, trials, seed)))
+    chosen = settings(controller, "hard", -1.0, target, trials, seed)
+    best = best_trial(run_search(chosen), chosen.make_objective())
     assert best is not None
     assert best.metrics is not None
     return best.cost.macs / (target * 1e6), best.metrics.accuracy, time.perf_counter() - started

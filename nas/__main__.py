@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ from search_spaces import MnasError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns its exit status: 0, 2 on wrong input, 130 when interrupted."""
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows ? instead of ± and ×
     try:
         parsed = _parser().parse_args(arguments)
         parsed.run(parsed)
@@ -26,8 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("mnas: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
+    except OSError as error:  # stdout on a full disk; whoever opens files says more
+        print(f"mnas: cannot write ({error.strerror or error}); make room or choose another place", file=sys.stderr)
+        _forget_stdout()
+        return 2
     return 0
+
+
+def _forget_stdout() -> None:
+    """Send what stdout still holds nowhere: at its exit, Python would try to write it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> Parser:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from baselines.console import (
     Commands,
@@ -14,6 +16,7 @@ from baselines.console import (
     labelled,
     millions,
     number,
+    pointer,
     print_json,
     quantity,
     show,
@@ -27,6 +30,7 @@ from search_spaces import SPACES, MnasError, load_space
 
 if TYPE_CHECKING:
     from nas.controllers.base import Controller
+    from nas.journal import Journal
     from nas.search import SearchSettings
     from nas.trial import Trial
 
@@ -89,6 +93,7 @@ def _register_search(commands: Commands) -> None:
 
 def run_search_command(arguments: argparse.Namespace) -> None:
     """Search, record everything in a run folder, and show what was found beside published B0."""
+    from nas.freeze import spec_of_trial
     from nas.journal import Journal
     from nas.objective import make_objective
 
@@ -96,10 +101,8 @@ def run_search_command(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments, objective.exponent)
     folder = arguments.out or _new_folder(settings)
     with Journal.create(folder, settings) as journal:
-        interrupted = _search_into(folder, settings, journal)
+        interrupted = _search_into(folder, journal)
         best = journal.best()
-        from nas.freeze import spec_of_trial
-
         spec = spec_of_trial(journal, best, _spec_name(folder))
         write_spec(spec, folder / "best.yaml")
         done = journal.count()
@@ -123,24 +126,32 @@ def _settings(arguments: argparse.Namespace, exponent: float) -> SearchSettings:
     )
 
 
-def _search_into(folder: Path, settings: SearchSettings, journal: Any) -> bool:
-    """Run the search with everything that watches it; whether it was interrupted after at least one batch."""
+def _search_into(folder: Path, journal: Journal) -> bool:
+    """Run the search with everything that watches it; whether it was interrupted after at least one batch.
+
+    What ends before the first batch leaves no folder behind.
+    """
     from nas.monitor import Progress, TensorBoard
     from nas.search import run_search
 
-    with TensorBoard(folder / "tensorboard") as board, Progress(settings.trials).running() as progress:
+    objective = journal.settings.make_objective()
+    progress = Progress(journal.settings.trials, objective)
+    try:
+        with TensorBoard(folder / "tensorboard", objective) as board, progress.running():
 
-        def record(trials: Sequence[Trial], controller: Controller) -> None:
-            journal.append(trials)
-            board.record(trials, controller.diagnostics())
-            progress.record(trials)
+            def record(trials: Sequence[Trial], controller: Controller) -> None:
+                journal.append(trials)
+                board.record(trials, controller.diagnostics())
+                progress.record(trials)
 
-        try:
-            run_search(settings, record)
-        except KeyboardInterrupt:
-            if journal.count() == 0:
-                raise
-            return True
+            run_search(journal.settings, record)
+    except BaseException as error:
+        if journal.count() == 0:
+            shutil.rmtree(folder, ignore_errors=True)  # `Journal.create` found nothing in it
+            raise
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        return True
     return False
 
 
@@ -165,9 +176,9 @@ def _report_search(
             f"{millions(settings.target_macs)} MACs, of which the network uses {share:.1f} %)",
         ),
         *comparison_view(comparison),
-        labelled("Run:", str(folder)),
-        labelled("Next:", f"mnas freeze {folder} --name NAME"),
-        labelled("Watch:", f"tensorboard --logdir {folder}"),
+        pointer("Run:", str(folder)),
+        pointer("Next:", f"mnas freeze {shlex.quote(str(folder))} --name NAME"),
+        pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
     )
 
 
@@ -181,7 +192,7 @@ def _new_folder(settings: SearchSettings) -> Path:
 
 def _spec_name(folder: Path) -> str:
     """A name for the best network of a run folder: the folder's own, without what a name cannot hold."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.")[:64]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).lstrip("_.-")[:64]
     return name or "found"
 
 
@@ -198,7 +209,7 @@ def run_freeze(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({**describe(spec), "file": str(file)})
         return
-    show(spec_table(spec), *notes(spec), labelled("Written:" if written else "Already there:", str(file)))
+    show(spec_table(spec), *notes(spec), pointer("Written:" if written else "Already there:", str(file)))
 
 
 def run_compare(arguments: argparse.Namespace) -> None:

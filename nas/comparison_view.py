@@ -89,12 +89,16 @@ def _totals_table(comparison: Comparison) -> Table:
     table.add_row("params", *(f"{item.params:,}" for item in judged))
     table.add_row("predicted top-1", *(points(*item.metrics) if item.metrics else "-" for item in judged))
     table.add_row("soft reward", *("-" if item.reward is None else f"{item.reward:.5f}" for item in judged))
-    table.add_row("rank among random", *map(_rank_cell, comparison.ranks))
+    table.add_row("among random members", *map(_rank_cell, comparison.ranks))
     return table
 
 
 def _rank_cell(rank: Rank | None) -> str:
-    return "-" if rank is None else f"{rank.percentile:.2f} % ({rank.low:.2f}–{rank.high:.2f})"
+    if rank is None:
+        return "-"
+    if rank.percentile == 100:
+        return f"above all {rank.members:,}"
+    return f"above {rank.percentile:.2f} % ({rank.low:.2f}–{rank.high:.2f})"
 
 
 def _sentences(

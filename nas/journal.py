@@ -11,7 +11,7 @@ import json
 import platform
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -58,10 +58,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writing:
-            # One plain file at rest: whoever only reads it leaves no files of SQLite's beside it.
-            self._connection.execute("PRAGMA journal_mode = DELETE")
-        self._connection.close()
+        with closing(self._connection):
+            if self._writing:
+                # One plain file at rest: whoever only reads it leaves no files of SQLite's beside it. A reader at this
+                # very moment keeps the two files; the next one to close the journal removes them.
+                with suppress(sqlite3.OperationalError):
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
 
     @classmethod
     def create(cls, folder: Path, settings: SearchSettings) -> Journal:
@@ -78,7 +80,7 @@ class Journal:
         except OSError as error:
             raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
         file = folder / FILE_NAME
-        with _readable(file):
+        try:
             connection = sqlite3.connect(file)
             connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
             with connection:
@@ -87,6 +89,8 @@ class Journal:
                 connection.executemany(
                     "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
                 )
+        except sqlite3.Error as error:
+            raise MnasError(f"out: {folder} cannot be written ({error}); choose another folder") from None
         return cls(connection, settings, file, writing=True)
 
     @classmethod
@@ -108,7 +112,11 @@ class Journal:
         return cls(connection, settings, file, writing=False)
 
     def append(self, trials: Sequence[Trial]) -> None:
-        """Write trials in one transaction: all of them or none."""
+        """Write trials in one transaction: all of them or none.
+
+        Raises:
+            MnasError: the file cannot be written, such as on a full disk.
+        """
         rows = [
             (
                 trial.number,
@@ -123,9 +131,12 @@ class Journal:
             )
             for trial in trials
         ]
-        with self._connection:
-            marks = ", ".join("?" * len(rows[0])) if rows else ""
-            self._connection.executemany(f"INSERT INTO trials ({_COLUMNS}) VALUES ({marks})", rows)
+        marks = ", ".join("?" * len(rows[0])) if rows else ""
+        try:
+            with self._connection:
+                self._connection.executemany(f"INSERT INTO trials ({_COLUMNS}) VALUES ({marks})", rows)
+        except sqlite3.Error as error:
+            raise MnasError(f"{self.file}: cannot be written ({error}); the trials before are kept") from None
 
     def count(self) -> int:
         """How many trials are written."""
@@ -133,8 +144,15 @@ class Journal:
             return int(self._connection.execute("SELECT count(*) FROM trials").fetchone()[0])
 
     def best(self) -> Trial:
-        """The trial of the highest reward, the earliest of equals. Raises `MnasError` where none succeeded."""
-        return self._one("WHERE reward IS NOT NULL ORDER BY reward DESC, number LIMIT 1", (), "no successful trial")
+        """The trial of the highest merit (`Objective.merit`), the earliest of equals.
+
+        Raises:
+            MnasError: no trial succeeded.
+        """
+        objective = self.settings.make_objective()
+        self._connection.create_function("merit", 2, objective.merit, deterministic=True)
+        clause = "WHERE reward IS NOT NULL ORDER BY merit(reward, macs) DESC, number LIMIT 1"
+        return self._one(clause, (), "no successful trial")
 
     def trial(self, number: int) -> Trial:
         """One trial. Raises `MnasError` where the run has no trial of that number."""
@@ -175,12 +193,10 @@ class Journal:
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Say in one line what is wrong with a journal that cannot be read or written."""
+    """Say in one line what is wrong with a journal that cannot be read."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise MnasError(f"{file}: not a usable journal ({error}); give the folder of a search") from None
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
+    except (sqlite3.Error, json.JSONDecodeError, TypeError, KeyError) as error:
         raise MnasError(f"{file}: not a usable journal ({error}); give the folder of a search") from None
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 from baselines.console import millions, points
-from nas.trial import Trial, better
+from nas.objective import Objective
+from nas.trial import Trial, best_trial
 
 
 class TensorBoard:
@@ -19,10 +20,11 @@ class TensorBoard:
     Written through TensorBoard's own event writer: ``torch.utils.tensorboard`` is the same behind an import of torch.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, objective: Objective) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._writer = EventFileWriter(str(folder))
+        self._objective = objective
         self._best: Trial | None = None
 
     def __enter__(self) -> TensorBoard:
@@ -38,7 +40,7 @@ class TensorBoard:
         for trial in trials:
             if trial.metrics is None or trial.reward is None:
                 continue
-            self._best = better(self._best, trial)
+            self._best = best_trial((self._best, trial), self._objective)
             scalars = {
                 "trial/reward": trial.reward,
                 "trial/accuracy": trial.metrics.accuracy,
@@ -68,8 +70,9 @@ class TensorBoard:
 class Progress:
     """The best so far beside a bar with the time left; on a stderr that is no terminal, ten plain lines a run."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, objective: Objective) -> None:
         self._total = total
+        self._objective = objective
         self._done = 0
         self._best: Trial | None = None
 
@@ -89,8 +92,7 @@ class Progress:
     def record(self, trials: Sequence[Trial]) -> None:
         """Count a batch of trials."""
         before, self._done = self._done, self._done + len(trials)
-        for trial in trials:
-            self._best = better(self._best, trial)
+        self._best = best_trial((self._best, *trials), self._objective)
         text = self._best_text()
         self._bar.update(self._task, completed=self._done, description=text)
         if self._bar.disable and before * 10 // self._total != self._done * 10 // self._total:

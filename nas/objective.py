@@ -62,6 +62,17 @@ class Objective:
             reward = accuracy * ratio**self.exponent
         return float(reward) if reward.ndim == 0 else reward
 
+    def merit(self, reward: Any, macs: Any) -> Any:
+        """What found networks are ordered by: the reward, but under the hard form none above the target comes first.
+
+        The hard form's price for a network 0.01 % above the target is smaller than differences in accuracy, and who
+        asks for at most 400M must not be given 400.04M. Numbers, or arrays of one shape; in [-1, 1].
+        """
+        if self.form != "hard":
+            return reward
+        merit = reward - (np.asarray(macs) > self.target_macs)
+        return float(merit) if merit.ndim == 0 else merit
+
 
 def make_objective(form: str, target_macs: int, exponent: float | None = None) -> Objective:
     """An objective with the published exponent of its form unless another is given."""

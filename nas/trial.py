@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 from nas.evaluators.base import Metrics
+from nas.objective import Objective
 from search_spaces import Architecture, Cost, Genotype
 
 
@@ -33,13 +33,7 @@ class Trial:
     seconds: float
 
 
-def better(best: Trial | None, trial: Trial) -> Trial | None:
-    """Whichever succeeded with the higher reward; the first of equals, None where neither succeeded."""
-    if trial.reward is None or (best is not None and best.reward is not None and trial.reward <= best.reward):
-        return best
-    return trial
-
-
-def best_trial(trials: Iterable[Trial]) -> Trial | None:
-    """The trial of the highest reward, the earliest of equals; None where none succeeded."""
-    return reduce(better, trials, None)
+def best_trial(trials: Iterable[Trial | None], objective: Objective) -> Trial | None:
+    """The trial of the highest merit (`Objective.merit`), the first of equals; None where none succeeded."""
+    done = [trial for trial in trials if trial is not None and trial.reward is not None]
+    return max(done, key=lambda trial: objective.merit(trial.reward, trial.cost.macs), default=None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from baselines.console import Commands, count, labelled, number, print_json, show
+from baselines.console import Commands, count, number, pointer, print_json, show
 from baselines.registry import load, own_file
 from baselines.report import describe, notes, spec_table
-from baselines.spec import BaselineSpec, Provenance, ScalingRecord, write_spec
+from baselines.spec import BaselineSpec, Provenance, ScalingRecord, is_name, write_spec
 from scaling.compound import Coefficients, compound_scale
 from scaling.published import PRESETS, preset
 from scaling.rule import coefficients
 from search_spaces import MnasError, architecture_cost
+from search_spaces.errors import shorten
 
 
 def register(commands: Commands) -> None:
@@ -34,6 +35,8 @@ def run_scale(arguments: argparse.Namespace) -> None:
     parent = load(arguments.spec)
     rule, chosen = _coefficients(arguments, parent)
     name = arguments.name or f"{parent.name}_{rule.replace('preset ', '').replace(' ', '')}"
+    if not is_name(name):
+        raise MnasError(f"name: {shorten(name)} cannot be the name of a spec; give another one with --name")
     spec = scale_spec(parent, chosen, rule, name)
     file = own_file(name)
     written = write_spec(spec, file)
@@ -44,7 +47,7 @@ def run_scale(arguments: argparse.Namespace) -> None:
     growth = f"MACs {before.macs:,} → {after.macs:,} (×{after.macs / before.macs:.2f}), "
     growth += f"params {before.params:,} → {after.params:,} (×{after.params / before.params:.2f})"
     show(spec_table(spec), *notes(spec), f"Growth: {growth}")
-    show(labelled("Written:" if written else "Already there:", str(file)))
+    show(pointer("Written:" if written else "Already there:", str(file)))
 
 
 def scale_spec(parent: BaselineSpec, chosen: Coefficients, rule: str, name: str) -> BaselineSpec:
@@ -63,7 +66,7 @@ def _coefficients(arguments: argparse.Namespace, parent: BaselineSpec) -> tuple[
     if arguments.preset is not None:
         return f"preset {arguments.preset.lower()}", preset(arguments.preset)
     if arguments.phi is not None:
-        return f"phi {arguments.phi:g}", coefficients(arguments.phi, base)
+        return f"phi {arguments.phi:g}", coefficients(arguments.phi, parent.architecture)
     width, depth, resolution = arguments.width, arguments.depth, arguments.resolution
     chosen = Coefficients(
         1.0 if width is None else width, 1.0 if depth is None else depth, base if resolution is None else resolution

@@ -38,6 +38,16 @@ def check_number(path: str, value: object, low: float, high: float, *, below_hig
         raise FieldError(path, f"{shorten(value)} is not a number from {low:g} {bound}")
 
 
+def _normalise_number(owner: object, name: str, low: float, high: float, *, below_high: bool = False) -> None:
+    """Check the field ``name`` of a frozen dataclass as `check_number` does, and make it a float.
+
+    0 and 0.0 are equal, so architectures that differ in nothing else are too, and their digests must agree.
+    """
+    value = getattr(owner, name)
+    check_number(name, value, low, high, below_high=below_high)
+    object.__setattr__(owner, name, float(value))
+
+
 def check_kernel_size(path: str, value: object) -> None:
     """Raise `FieldError` unless ``value`` is an odd number: padding by half a kernel needs a middle."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in range(1, 16, 2):
@@ -82,7 +92,7 @@ class MBConv:
     def __post_init__(self) -> None:
         check_kernel_size("kernel_size", self.kernel_size)
         check_int("expand_ratio", self.expand_ratio, 1, 32)
-        check_number("se_ratio", self.se_ratio, 0, 1)
+        _normalise_number(self, "se_ratio", 0, 1)
 
 
 # Every kind of block by its name in a spec file.
@@ -187,10 +197,10 @@ class Architecture:
                 raise FieldError(f"stages[{index}]", f"{shorten(stage)} is not a stage")
         if self.activation not in ACTIVATIONS:
             raise FieldError("activation", str(unknown_name("activation", str(self.activation), ACTIVATIONS)))
-        check_number("dropout", self.dropout, 0, 1, below_high=True)
-        check_number("drop_connect", self.drop_connect, 0, 1, below_high=True)
-        check_number("bn_momentum", self.bn_momentum, 0, 1)
-        check_number("bn_eps", self.bn_eps, 0, 1)
+        _normalise_number(self, "dropout", 0, 1, below_high=True)
+        _normalise_number(self, "drop_connect", 0, 1, below_high=True)
+        _normalise_number(self, "bn_momentum", 0, 1)
+        _normalise_number(self, "bn_eps", 0, 1)
         if self.resolution < self.total_stride:
             raise FieldError(
                 "resolution", f"{self.resolution} is smaller than the network's total stride of {self.total_stride}"

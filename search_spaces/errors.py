@@ -7,6 +7,7 @@ MnasError (ValueError)       anything the caller gave that cannot be used; the c
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -43,8 +44,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> MnasError:
 
 def shorten(value: object, limit: int = 60) -> str:
     """``repr`` of a value that came from outside, on one line and cut to ``limit`` characters."""
+    # `reprlib` walks a structure no further than it prints: with aliases, a small YAML file unfolds to gigabytes.
+    brief = reprlib.Repr()
+    brief.maxlevel = 3
+    brief.maxstring = brief.maxother = 4 * limit
     try:
-        text = repr(value)
+        text = brief.repr(value)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
         text = f"<{type(value).__name__} too long to print>"
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -21,6 +22,10 @@ from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
 MAX_FILE_BYTES = 1_000_000
 
 T = TypeVar("T")
+
+# 1e-3 is a number in YAML 1.2 and in every other language; PyYAML, which speaks YAML 1.1, wants a dot in it.
+_EXPONENT_FLOAT = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
+_FLOAT_TAG = "tag:yaml.org,2002:float"
 
 # What a field of a plain type may hold in a file, and how to say so. The ranges are the dataclasses' own business.
 _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
@@ -149,12 +154,17 @@ def read_yaml(file: Path) -> Any:
         """SafeLoader that refuses a key given twice (YAML says so; PyYAML keeps the last)."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value]
-            for key in keys:
-                if isinstance(key, str) and keys.count(key) > 1:
-                    raise MnasError(f"{file}: line {node.start_mark.line + 1}: {shorten(key)} stands twice; keep one")
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise MnasError(
+                        f"{file}: line {key.start_mark.line + 1}: {shorten(key.value)} stands twice; keep one"
+                    )
+                if isinstance(key, yaml.ScalarNode):
+                    seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
+    StrictLoader.add_implicit_resolver(_FLOAT_TAG, _EXPONENT_FLOAT, list("-+0123456789"))
     text = read_text(file)
     try:
         return yaml.load(text, Loader=StrictLoader)  # a SafeLoader: nothing but plain data comes out
@@ -199,6 +209,8 @@ def write_yaml(data: Mapping[str, Any]) -> str:
     TableDumper.add_representer(
         _Row, lambda dumper, row: dumper.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
     )
+
+    TableDumper.add_implicit_resolver(_FLOAT_TAG, _EXPONENT_FLOAT, list("-+0123456789"))
 
     def rows(value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):

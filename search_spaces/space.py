@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from search_spaces.architecture import BLOCKS, Architecture, Stage, strided
 from search_spaces.cost import Cost, head_costs, stage_cost, stem_cost, total
-from search_spaces.errors import FieldError, MnasError, shorten
+from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
 
 if TYPE_CHECKING:
     from nni.mutable import MutableDict
@@ -84,7 +84,8 @@ class SearchSpace:
         stages: the choices, one entry a stage.
 
     Raises:
-        FieldError: a stage has a field without a value, twice the same value, or a value that breaks its rule.
+        FieldError: there is no stage, or a stage has an unknown op, a field without a value, twice the same value, or a
+            value that breaks its rule.
     """
 
     def __init__(self, name: str, template: Architecture, stages: Sequence[StageChoices]) -> None:
@@ -97,11 +98,16 @@ class SearchSpace:
         self._tables = tuple(_StageTable(index, self) for index in range(len(self.stages)))
 
     def _decisions(self) -> list[Choice]:
+        if not self.stages:
+            raise FieldError("stages", "() is not one or more stages")
         decisions = []
         for index, stage in enumerate(self.stages):
+            if stage.op not in BLOCKS:
+                raise FieldError(f"stages[{index}].op", str(unknown_name("op", str(stage.op), BLOCKS)))
             for field, values in stage.values().items():
                 path = f"stages[{index}].{field}"
-                if not values or len(set(values)) != len(values):
+                given: object = values
+                if not isinstance(given, tuple) or not values or len(set(values)) != len(values):
                     raise FieldError(path, f"{shorten(values)} is not a tuple of one or more different values")
                 if len(values) > 1:
                     decisions.append(Choice(f"stage{index + 1}_{field}", index, field, values))
@@ -239,9 +245,15 @@ class SearchSpace:
         """How many options each stage has."""
         return tuple(len(table.stages) for table in self._tables)
 
-    def stage_indices(self, index: int) -> Indices:
-        """The indices of every option of a stage, in the order of its codes: shape (options, choices of the stage)."""
-        return self._tables[index].rows
+    def stage_options(self, index: int) -> Indices:
+        """Rows that go through the options of one stage in the order of its codes, all else at its first value.
+
+        Shape (options of the stage, choices of the space).
+        """
+        table = self._tables[index]
+        rows = np.zeros((len(table.rows), len(self.decisions)), dtype=np.int64)
+        rows[:, table.columns] = table.rows
+        return rows
 
     def steps(self, indices: Indices) -> NDArray[np.float64]:
         """Each choice as steps: column j of a choice is 1 where its value is at or above its value number j + 1.
@@ -304,8 +316,8 @@ class SearchSpace:
         if not low <= target_macs <= high:
             side = "below the smallest" if target_macs < low else "above the largest"
             raise MnasError(
-                f"target-macs: {target_macs / 1e6:.4g}M is {side} network of the space {self.name!r}, which has "
-                f"{low / 1e6:.4g}M to {high / 1e6:.4g}M MACs; choose a target between"
+                f"target-macs: {target_macs:,} is {side} network of the space {self.name!r}, which has {low:,} to "
+                f"{high:,} MACs; choose a target between"
             )
 
 
@@ -317,11 +329,15 @@ class _StageTable:
         self.columns = [i for i, decision in enumerate(space.decisions) if decision.stage == index]
         counts = [len(space.decisions[column].values) for column in self.columns]
         self.radix: Indices = np.array([math.prod(counts[i + 1 :]) for i in range(len(counts))], dtype=np.int64)
-        self.rows: Indices = np.array(list(product(*map(range, counts))), dtype=np.int64).reshape(-1, len(counts))
+        rows = list(product(*map(range, counts)))  # one empty row where nothing of the stage is chosen
+        self.rows: Indices = np.array(rows, dtype=np.int64).reshape(len(rows), len(counts))
         by_field = choices.values()
-        self.stages = [
-            choices.stage(dict(zip(by_field, option, strict=True))) for option in product(*by_field.values())
-        ]
+        try:
+            self.stages = [
+                choices.stage(dict(zip(by_field, option, strict=True))) for option in product(*by_field.values())
+            ]
+        except FieldError as error:
+            raise error.inside(f"stages[{index}]") from None
         self.code_of = {stage: code for code, stage in enumerate(self.stages)}
         channels = {value: option for option, value in enumerate(choices.out_channels)}
         self.channel_option: Indices = np.array([channels[stage.out_channels] for stage in self.stages])

@@ -3,9 +3,9 @@
 Accuracy is modelled by Bayesian linear regression on the steps of all choices, their pairwise products, and the logs of
 MACs and parameters, in its dual form (a Gaussian process with that kernel), so that the work grows with the trials and
 not with the number of pairs. MACs are known exactly, so only accuracy is uncertain: a candidate's score is the
-objective at mean + 1σ of accuracy. Candidates are mutations and crossovers of the best networks, improved over a few
-generations of the model's own evolution; of a batch, each member is chosen as if the ones before it had turned out as
-predicted.
+objective at mean + 1σ of accuracy, and at up to 8σ in some batches once the search has stopped to improve. Candidates
+are mutations and crossovers of the best networks, improved over a few generations of the model's own evolution; of a
+batch, each member is chosen as if the ones before it had turned out as predicted.
 
 The kernel's scales are chosen by marginal likelihood from a small grid whenever a third more trials are known. Nothing
 here knows the space: categorical choices are steps in the order of their values.
@@ -29,7 +29,7 @@ from search_spaces.space import Indices
 Floats = NDArray[np.float64]
 
 INITIAL_TRIALS = 40
-OPTIMISM = 1.0
+MAX_OPTIMISM = 8.0
 PARENTS = 40
 GENERATIONS = 8
 OFFSPRING = 400
@@ -50,7 +50,8 @@ class BayesianController(Controller):
         self._seen = SeenFilter()
         self._rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
         self._accuracy = np.empty(0)
-        self._reward = np.empty(0)
+        self._merits = np.empty(0)
+        self._stale_batches = 0
         self._scales = (0.1, 3.0, 0.03)
         self._fitted_at = 0
         self._sigma = float("nan")
@@ -69,14 +70,25 @@ class BayesianController(Controller):
             return
         self._rows = np.concatenate([self._rows, self.space.indices([trial.genotype for trial, _, _ in done])])
         self._accuracy = np.append(self._accuracy, [accuracy for _, accuracy, _ in done])
-        self._reward = np.append(self._reward, [reward for _, _, reward in done])
+        merits = [self.objective.merit(reward, trial.cost.macs) for trial, _, reward in done]
+        better = max(merits) > self._merits.max(initial=-np.inf)
+        self._stale_batches = 0 if better else self._stale_batches + 1
+        self._merits = np.append(self._merits, merits)
 
     def diagnostics(self) -> Mapping[str, float]:
         return {"model_sigma": self._sigma}
 
+    def _optimism(self) -> float:
+        """How many σ of accuracy a candidate is credited with.
+
+        Of the batches that find nothing better, every second is twice as optimistic as the last such: where the
+        neighbourhood of the best is used up, only a candidate of large σ can lead to another one.
+        """
+        return 1.0 if self._stale_batches % 2 else min(2.0 ** (self._stale_batches // 2), MAX_OPTIMISM)
+
     def _choose(self, count: int) -> Indices:
-        model = self._model()
-        pool, scores = self._evolve(model)
+        model, optimism = self._model(), self._optimism()
+        pool, scores = self._evolve(model, optimism)
         if len(pool) < count:
             filler = sample_new(self.space, self.rng, self._seen, count - len(pool))
             return np.unique(np.concatenate([pool, filler]), axis=0)[:count]
@@ -88,18 +100,17 @@ class BayesianController(Controller):
         mean, sigma = model.predict(features)
         self._sigma = float(sigma[np.argmax(scores)])
         for position in range(count):
-            optimistic = np.clip(mean + OPTIMISM * sigma, 0, 1)
             # Every fifth is chosen for what is expected alone.
-            value = np.clip(mean, 0, 1) if position % 5 == 4 else optimistic
-            reward = self.objective.reward(value, macs)
-            reward[chosen] = -np.inf
-            chosen.append(int(np.argmax(reward)))
+            value = mean if position % 5 == 4 else mean + optimism * sigma
+            merit = self._merit(value, macs)
+            merit[chosen] = -np.inf
+            chosen.append(int(np.argmax(merit)))
             sigma = model.sigma_given(features, features[chosen])
         return pool[chosen]
 
-    def _evolve(self, model: _AccuracyModel) -> tuple[Indices, Floats]:
+    def _evolve(self, model: _AccuracyModel, optimism: float) -> tuple[Indices, Floats]:
         """New candidates, best of the model first, from a few generations of evolution on the model alone."""
-        order = np.argsort(-self._reward, kind="stable")
+        order = np.argsort(-self._merits, kind="stable")
         parents = self._rows[order[:PARENTS]]
         pool = np.empty((0, self._rows.shape[1]), dtype=np.int64)
         scores = np.empty(0)
@@ -107,13 +118,18 @@ class BayesianController(Controller):
             children = self._seen.new(self._offspring(parents))
             mean, sigma = model.predict(model.features(children))
             macs, _ = self.space.costs(children)
-            reward = self.objective.reward(np.clip(mean + OPTIMISM * sigma, 0, 1), macs)
+            merit = self._merit(mean + optimism * sigma, macs)
             pool, unique = np.unique(np.concatenate([pool, children]), axis=0, return_index=True)
-            scores = np.concatenate([scores, reward])[unique]
+            scores = np.concatenate([scores, merit])[unique]
             best = np.argsort(-scores, kind="stable")[: 4 * PARENTS]
             pool, scores = pool[best], scores[best]
             parents = np.concatenate([self._rows[order[: PARENTS // 2]], pool[:PARENTS]])
         return pool, scores
+
+    def _merit(self, accuracy: Floats, macs: Indices) -> Floats:
+        """The merit that networks of these accuracies would have."""
+        merit: Floats = self.objective.merit(self.objective.reward(np.clip(accuracy, 0, 1), macs), macs)
+        return merit
 
     def _offspring(self, parents: Indices) -> Indices:
         """Children of random pairs of parents: half of them crossovers, all with one to three choices drawn anew."""
@@ -129,7 +145,7 @@ class BayesianController(Controller):
         rows, accuracy = self._rows, self._accuracy
         if len(rows) > MEMORY:
             newest = np.arange(len(rows) - MEMORY // 2, len(rows))
-            older = np.argsort(-self._reward[: len(rows) - MEMORY // 2], kind="stable")[: MEMORY // 2]
+            older = np.argsort(-self._merits[: len(rows) - MEMORY // 2], kind="stable")[: MEMORY // 2]
             kept = np.concatenate([older, newest])
             rows, accuracy = rows[kept], accuracy[kept]
         if len(self._accuracy) * 3 >= self._fitted_at * 4:

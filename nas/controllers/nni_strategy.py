@@ -20,32 +20,33 @@ from search_spaces import Genotype, SearchSpace
 from search_spaces.nni_import import import_nni
 
 
-def regularized_evolution(seed: int) -> Any:
-    """Aging evolution (arXiv 1802.01548) as NNI has it: population 50, tournaments of 10, one choice in 28 mutated."""
+def regularized_evolution(space: SearchSpace, seed: int) -> Any:
+    """Aging evolution (arXiv 1802.01548) as NNI has it: population 50, tournaments of 10, one mutation on average."""
     strategy = import_nni("nni.nas.strategy")
-    return strategy.RegularizedEvolution(population_size=50, sample_size=10, mutation_prob=1 / 28, seed=seed)
+    mutation_prob = 1 / max(1, len(space.labels))
+    return strategy.RegularizedEvolution(population_size=50, sample_size=10, mutation_prob=mutation_prob, seed=seed)
 
 
-STRATEGIES: dict[str, Callable[[int], Any]] = {"nni:regularized-evolution": regularized_evolution}
+STRATEGIES: dict[str, Callable[[SearchSpace, int], Any]] = {"nni:regularized-evolution": regularized_evolution}
 
 
 class NNIStrategyController(Controller):
     """Drives a strategy of NNI step by step.
 
     Args:
-        make_strategy: makes the strategy for a seed.
+        make_strategy: makes the strategy for a space and a seed.
     """
 
     batch_size = 1
 
     def __init__(
-        self, space: SearchSpace, objective: Objective, seed: int, make_strategy: Callable[[int], Any]
+        self, space: SearchSpace, objective: Objective, seed: int, make_strategy: Callable[[SearchSpace, int], Any]
     ) -> None:
         super().__init__(space, objective, seed)
         self._nni_space = import_nni("nni.nas.space")
         # NNI logs every individual to stdout, where our JSON goes; importing it sets the level, so this comes after.
         logging.getLogger("nni").setLevel(logging.ERROR)
-        self._strategy = make_strategy(seed)
+        self._strategy = make_strategy(space, seed)
         self._engine = _engine_class()()
         self._model_space = _model_space_class()(space)
         self._running: dict[int, Any] = {}

@@ -63,13 +63,9 @@ def network_totals(space: SearchSpace, indices: Indices) -> Floats:
     macs, params = space.costs(indices)
     codes = space.stage_codes(indices)
     sums = np.zeros((len(indices), 4))
-    smallest = np.zeros((1, len(space.cardinalities)), dtype=np.int64)
-    for stage, size in enumerate(space.stage_sizes):
-        options = np.repeat(smallest, size, axis=0)
-        columns = [i for i, decision in enumerate(space.decisions) if decision.stage == stage]
-        options[:, columns] = space.stage_indices(stage)
+    for stage in range(len(space.stages)):
         rows = []
-        for architecture in space.decode_indices(options):
+        for architecture in space.decode_indices(space.stage_options(stage)):
             blocks = [block for block in architecture.blocks if block.stage == stage]
             field = sum((b.block.kernel_size - 1) * architecture.resolution / b.in_resolution for b in blocks)
             hidden = sum(block.hidden_channels for block in blocks)

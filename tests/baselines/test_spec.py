@@ -19,7 +19,7 @@ SEARCH = SearchRecord(
 )
 SCALING = ScalingRecord("efficientnet_b0", "0123456789abcdef", "preset b3", 1.2, 1.4, 300)
 
-texts = st.text(min_size=1, max_size=30).filter(str.strip)
+texts = st.text(min_size=1, max_size=30).filter(lambda text: text.strip() and text.isprintable())
 figures = st.builds(
     Figure,
     metric=texts,
@@ -101,7 +101,7 @@ def test_wrong_names(name: object) -> None:
         (("architecture", "resolution"), -1, "architecture.resolution: -1 is not an integer"),
         (("figures", 0, "kind"), "guessed", "figures[0].kind: 'guessed' is none of"),
         (("figures", 0, "value"), float("inf"), "figures[0].value: inf is not a finite number"),
-        (("provenance", "source"), "", "provenance.source: '' is not a text"),
+        (("provenance", "source"), "", "provenance.source: '' is not one line"),
         (("provenance", "serch"), {}, "provenance.serch: unknown field 'serch'; did you mean 'search'?"),
         (("provenance", "search"), {"space": "x"}, "provenance.search.evaluator: missing"),
         (("figures",), {"metric": "top1"}, "figures"),

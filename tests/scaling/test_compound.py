@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines import load
 from scaling import PRESETS, Coefficients, coefficients, compound_scale, preset, round_filters, round_repeats
 from search_spaces import Architecture, FieldError, MnasError, architecture_cost
 from search_spaces.network import build_network
@@ -78,18 +79,18 @@ def test_round_repeats(repeats: int, depth: float, expected: int) -> None:
 
 
 def test_the_rule_is_not_the_presets(b0: Architecture) -> None:
-    rule = coefficients(1, 224)
+    rule = coefficients(1, b0)
     assert (rule.depth, rule.width, rule.resolution) == (pytest.approx(1.2), pytest.approx(1.1), 256)
     assert rule != PRESETS["b1"]
     # Width 1.1 and depth 1.2 at 256 px: 0.860G.
     assert architecture_cost(compound_scale(b0, rule)).macs == pytest.approx(0.860e9, rel=1e-3)
 
 
-def test_the_rule_at_higher_powers() -> None:
+def test_the_rule_at_higher_powers(b0: Architecture) -> None:
     # alpha, beta, gamma = 1.2, 1.1, 1.15 to the 7th: 3.58, 1.95 and 596 px
-    rule = coefficients(7, 224)
+    rule = coefficients(7, b0)
     assert (round(rule.depth, 2), round(rule.width, 2), rule.resolution) == (3.58, 1.95, 608)
-    assert coefficients(0, 200) == Coefficients(1, 1, 200)
+    assert coefficients(0, replace(b0, resolution=200)) == Coefficients(1, 1, 200)
 
 
 def test_single_dimensions_of_table_7(b0: Architecture) -> None:
@@ -103,10 +104,18 @@ def test_single_dimensions_of_table_7(b0: Architecture) -> None:
     assert rounded == {"depth": 1.575, "width": 1.450, "resolution": 1.538}
 
 
+@given(st.floats(-4, 12), st.integers(32, 700), st.sampled_from((1, 2)))
+def test_the_rule_never_goes_the_wrong_way(phi: float, resolution: int, stem_stride: int) -> None:
+    net = load("efficientnet_b0").architecture
+    base = replace(net, resolution=resolution, stem=replace(net.stem, stride=stem_stride))
+    side = coefficients(phi, base).resolution
+    assert side == resolution or side % base.total_stride == 0
+    assert abs(side - resolution * 1.15**phi) <= max(base.total_stride / 2, abs(resolution - resolution * 1.15**phi))
+    assert (side >= resolution) if phi >= 0 else (side <= resolution)
+
+
 @given(st.floats(1, 3), st.floats(1, 3), st.integers(224, 300))
 def test_growing_never_shrinks(width: float, depth: float, resolution: int) -> None:
-    from baselines import load
-
     net = load("efficientnet_b0").architecture
     scaled = architecture_cost(compound_scale(net, Coefficients(width, depth, resolution)))
     cost = architecture_cost(net)
@@ -120,7 +129,7 @@ def test_growing_never_shrinks(width: float, depth: float, resolution: int) -> N
         (lambda: Coefficients(0, 1, 224), "width"),
         (lambda: Coefficients(1, float("nan"), 224), "depth"),
         (lambda: Coefficients(1, 1, 0), "resolution"),
-        (lambda: coefficients(100, 224), "phi"),
+        (lambda: coefficients(100, load("efficientnet_b0").architecture), "phi"),
     ],
 )
 def test_wrong_coefficients_are_named(make: object, path: str) -> None:

@@ -10,7 +10,7 @@ blocks = st.builds(
     MBConv,
     kernel_size=st.sampled_from((1, 3, 5, 7)),
     expand_ratio=st.integers(1, 6),
-    se_ratio=st.sampled_from((0.0, 0.1, 0.25, 1.0)),
+    se_ratio=st.sampled_from((0, 0.0, 0.1, 0.25, 1, 1.0)),
 )
 stages = st.builds(
     Stage, block=blocks, out_channels=st.integers(1, 48), num_layers=st.integers(1, 3), stride=st.integers(1, 2)
@@ -23,6 +23,6 @@ architectures = st.builds(
     stages=st.lists(stages, min_size=1, max_size=4).map(tuple),
     head=st.builds(ConvLayer, st.integers(1, 64), st.sampled_from((1, 3)), st.integers(1, 2)),
     activation=st.sampled_from(("relu", "relu6", "swish", "hard_swish")),
-    dropout=st.floats(0, 0.9),
-    drop_connect=st.floats(0, 0.9),
+    dropout=st.just(0) | st.floats(0, 0.9),
+    drop_connect=st.just(0) | st.floats(0, 0.9),
 )
