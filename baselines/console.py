@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]\+?(\d{1,2}))?([kKMGmgb]?)")
+_SUFFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]\+?(\d{1,2}))?([kmgb]?)", re.IGNORECASE)
 
 
 class Commands(Protocol):
@@ -53,8 +53,7 @@ def quantity(text: str) -> int:
     match = _QUANTITY.fullmatch(text.strip())
     if match:
         number, power, suffix = match.groups()
-        scale = _SUFFIXES.get(suffix, _SUFFIXES.get(suffix.upper(), _SUFFIXES.get(suffix.lower(), 0.0)))
-        value = float(number) * 10.0 ** int(power or 0) * scale
+        value = float(number) * 10.0 ** int(power or 0) * _SUFFIXES[suffix.upper()]
         if 1 <= value < 1e18:
             return round(value)
     raise argparse.ArgumentTypeError(f"{shorten(text)} is not a positive number such as 400M, 1.8G or 400000000")
@@ -139,7 +138,7 @@ def pointer(label: str, text: str) -> Text:
 def titled_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     """An empty table in the project's style; ``columns`` are pairs of header and justification.
 
-    On a narrow terminal the columns on the left, which hold text, wrap; numbers stay whole.
+    On a narrow terminal texts wrap; the first column and numbers stay whole.
     """
     from rich import box
     from rich.table import Table
@@ -149,9 +148,11 @@ def titled_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
         collapse_padding=True,
     )
-    for header, justify in columns:
-        table.add_column(header, justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
+    for position, (header, justify) in enumerate(columns):
+        whole = position == 0 or justify == "right"
+        table.add_column(header, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
     return table

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PART_COLUMNS = [
     ("part", "left"),
     ("operator", "left"),
-    ("input px", "right"),
+    ("px in", "right"),
     ("channels", "right"),
     ("layers", "right"),
     ("stride", "right"),
@@ -60,6 +60,16 @@ def operator(stage: Stage) -> str:
     return f"MBConv{block.expand_ratio} k{block.kernel_size}x{block.kernel_size}{squeeze}"
 
 
+def stage_text(stage: Stage) -> str:
+    """A stage in one cell: ``MBConv6 k5x5 SE 0.25, 112 ch, ×3, stride 2``."""
+    return f"{operator(stage)}, {stage.out_channels} ch, ×{stage.num_layers}, stride {stage.stride}"
+
+
+def convolution_text(layer: ConvLayer) -> str:
+    """Stem or head in one cell: ``Conv k3x3, 32 ch, stride 2``."""
+    return f"{_convolution_operator(layer)}, {layer.out_channels} ch, stride {layer.stride}"
+
+
 def part_rows(spec: BaselineSpec) -> list[list[str]]:
     """One row for the stem, each stage, the head and the classifier, in the columns of `PART_COLUMNS`."""
     net = spec.architecture
@@ -76,7 +86,11 @@ def part_rows(spec: BaselineSpec) -> list[list[str]]:
 
 
 def _convolution_cells(layer: ConvLayer, resolution: int) -> list[object]:
-    return [f"Conv k{layer.kernel_size}x{layer.kernel_size}", resolution, layer.out_channels, 1, layer.stride]
+    return [_convolution_operator(layer), resolution, layer.out_channels, 1, layer.stride]
+
+
+def _convolution_operator(layer: ConvLayer) -> str:
+    return f"Conv k{layer.kernel_size}x{layer.kernel_size}"
 
 
 def spec_table(spec: BaselineSpec) -> Table:

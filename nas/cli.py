@@ -65,16 +65,17 @@ def register(commands: Commands) -> None:
 
 
 def _register_search(commands: Commands) -> None:
+    from nas.controllers.registry import CONTROLLERS
+    from nas.evaluators.registry import EVALUATORS
+
     text = "Search for the most accurate network at a target of multiply-adds; compare it with EfficientNet-B0."
     parser = commands.add_parser("search", help="search for a baseline", description=text)
     parser.add_argument("--target-macs", type=quantity, default=400_000_000, help="target, e.g. 180M (default: 400M)")
-    parser.add_argument("--space", default="efficientnet", help="see mnas spaces (default: efficientnet)")
-    parser.add_argument("--evaluator", default="imagenet", help="source of accuracy (default: imagenet)")
+    parser.add_argument("--space", default="efficientnet", help=f"{', '.join(SPACES)} (default: efficientnet)")
     parser.add_argument(
-        "--controller",
-        default="bayesian",
-        help="bayesian, ppo, random or nni:regularized-evolution (default: bayesian)",
+        "--evaluator", default="imagenet", help=f"source of accuracy: {', '.join(EVALUATORS)} (default: imagenet)"
     )
+    parser.add_argument("--controller", default="bayesian", help=f"{', '.join(CONTROLLERS)} (default: bayesian)")
     parser.add_argument(
         "--objective",
         default="hard",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.console import labelled, points, titled_table
-from baselines.report import describe, operator
-from nas.evidence import PUBLISHED_OBJECTIVE, Agreement, Comparison, Difference, Judged, Rank
-from search_spaces import Stage
+from baselines.console import labelled, millions, points, titled_table
+from baselines.report import convolution_text, describe, stage_text
+from nas.evidence import PUBLISHED_OBJECTIVE, RANDOM_MEMBERS, Agreement, Comparison, Difference, Judged, Rank
+from search_spaces import Architecture, part_costs
+from search_spaces.architecture import RECIPE_FIELDS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,34 +59,57 @@ def comparison_view(comparison: Comparison) -> list[RenderableType]:
     if any(judged.metrics for judged in comparison.judged):
         lines.append(f"Accuracy: {comparison.evaluator.meaning}; ± is σ of one training.")
         lines.append("Soft reward: accuracy · (MACs / 400M)^-0.07, as EfficientNet-B0 was searched with.")
+    if any(comparison.ranks):
+        lines.append(
+            f"Among random members: share of {RANDOM_MEMBERS:,} with a lower soft reward, with the 95 % interval of "
+            "sampling alone; the error of the predictor is not in it."
+        )
     return lines
 
 
 def _structure_table(comparison: Comparison) -> Table:
     from rich.text import Text
 
-    names = [judged.spec.name for judged in comparison.judged]
-    table = titled_table("Structure", [("part", "left"), *((name, "left") for name in names)])
-    nets = [judged.spec.architecture for judged in comparison.judged]
-    rows = [("input", [f"{net.resolution} px" for net in nets])]
-    rows.append(("stem", [f"{net.stem.out_channels} ch" for net in nets]))
-    for index in range(max(len(net.stages) for net in nets)):
-        cells = [_stage_cell(net.stages[index]) if index < len(net.stages) else "-" for net in nets]
-        rows.append((f"stages.{index}", cells))
-    rows.append(("head", [f"{net.head.out_channels} ch, {net.num_classes} classes" for net in nets]))
-    for part, cells in rows:
-        table.add_row(part, *(Text(cell) if cell == cells[-1] else Text(f"{cell} ≠", style="bold") for cell in cells))
+    specs = [judged.spec for judged in comparison.judged]
+    columns = [("part", "left")]
+    for spec in specs:
+        columns += [(spec.name, "left"), ("MACs", "right")]
+    table = titled_table("Structure (≠: differs from the reference)", columns)
+    costs = [dict(part_costs(spec.architecture)) for spec in specs]
+    for part, values, texts in _parts([spec.architecture for spec in specs]):
+        row: list[RenderableType] = [part]
+        for value, text, cost in zip(values, texts, costs, strict=True):
+            row.append(Text(text) if value == values[-1] else Text(f"{text} ≠", style="bold"))
+            row.append(millions(cost[part].macs) if part in cost else "")
+        table.add_row(*row)
     return table
 
 
-def _stage_cell(stage: Stage) -> str:
-    return f"{operator(stage)}, {stage.out_channels} ch, ×{stage.num_layers}"
+def _parts(nets: list[Architecture]) -> Iterator[tuple[str, list[object], list[str]]]:
+    """Name, values that must be equal, and texts of each part of some networks."""
+    inputs = [(net.resolution, net.activation) for net in nets]
+    yield "input", [*inputs], [f"{resolution} px, {activation}" for resolution, activation in inputs]
+    yield "stem", [net.stem for net in nets], [convolution_text(net.stem) for net in nets]
+    for index in range(max(len(net.stages) for net in nets)):
+        stages = [net.stages[index] if index < len(net.stages) else None for net in nets]
+        yield f"stages.{index}", [*stages], ["-" if stage is None else stage_text(stage) for stage in stages]
+    yield "head", [net.head for net in nets], [convolution_text(net.head) for net in nets]
+    yield "classifier", [net.num_classes for net in nets], [f"{net.num_classes} classes" for net in nets]
+    recipes = [tuple(getattr(net, name) for name in RECIPE_FIELDS) for net in nets]
+    if len(set(recipes)) > 1:
+        names = ("dropout", "drop-connect", "BN momentum", "BN ε")
+        texts = [
+            ", ".join(f"{name} {value:g}" for name, value in zip(names, recipe, strict=True)) for recipe in recipes
+        ]
+        yield "training", [*recipes], texts
 
 
 def _totals_table(comparison: Comparison) -> Table:
     names = [judged.spec.name for judged in comparison.judged]
     table = titled_table("Totals", [("", "left"), *((name, "right") for name in names)])
     judged = comparison.judged
+    for column in table.columns:
+        column.no_wrap = False
     table.add_row("MACs", *(f"{item.macs:,}" for item in judged))
     table.add_row("params", *(f"{item.params:,}" for item in judged))
     table.add_row("predicted top-1", *(points(*item.metrics) if item.metrics else "-" for item in judged))

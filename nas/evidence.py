@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from baselines.spec import BaselineSpec
 from nas.evaluators.base import Evaluator, Metrics
@@ -170,7 +171,8 @@ class Comparison:
         if self.space is None or self.reference.metrics is None:
             return [None for _ in self.judged]
         rows = self.space.sample_indices(np.random.default_rng(0), RANDOM_MEMBERS)
-        metrics = self.evaluator.evaluate(self.space.decode_indices(rows))
+        with threadpool_limits(1):  # as in `nas.search.run_search`
+            metrics = self.evaluator.evaluate(self.space.decode_indices(rows))
         accuracy = np.array([metric.accuracy for metric in metrics])
         rewards = PUBLISHED_OBJECTIVE.reward(accuracy, self.space.costs(rows)[0])
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]

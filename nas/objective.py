@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.architecture import check_int, check_number
-from search_spaces.errors import FieldError, unknown_name
+from search_spaces.errors import unknown_name
 
 # The exponent that each form is published with, and what it is called there.
 FORMS = {
@@ -38,7 +38,7 @@ class Objective:
         exponent: w; negative, since larger networks are to pay.
 
     Raises:
-        FieldError: the form is unknown, or a number breaks its rule.
+        MnasError: the form is unknown, or a number breaks its rule.
     """
 
     form: str
@@ -47,7 +47,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
-            raise FieldError("objective", str(unknown_name("objective", self.form, FORMS)))
+            raise unknown_name("objective", self.form, FORMS)
         check_int("target-macs", self.target_macs, 1, 10**18)
         check_number("exponent", self.exponent, -100, 0, below_high=True)
 
@@ -66,7 +66,8 @@ class Objective:
         """What found networks are ordered by: the reward, but under the hard form none above the target comes first.
 
         The hard form's price for a network 0.01 % above the target is smaller than differences in accuracy, and who
-        asks for at most 400M must not be given 400.04M. Numbers, or arrays of one shape; in [-1, 1].
+        asks for at most 400M must not be given 400.04M. Controllers that learn from one number (``ppo``, NNI's) learn
+        from the reward; ``bayesian``, which has a model of its own, aims at this. Numbers, or arrays of one shape.
         """
         if self.form != "hard":
             return reward
@@ -76,6 +77,4 @@ class Objective:
 
 def make_objective(form: str, target_macs: int, exponent: float | None = None) -> Objective:
     """An objective with the published exponent of its form unless another is given."""
-    if form not in FORMS:
-        raise unknown_name("objective", form, FORMS)
-    return Objective(form, target_macs, FORMS[form] if exponent is None else exponent)
+    return Objective(form, target_macs, FORMS.get(form, -1.0) if exponent is None else exponent)

@@ -14,6 +14,9 @@ from functools import cached_property
 
 from search_spaces.errors import FieldError, shorten, unknown_name
 
+# Fields of an `Architecture` that say how it is trained. Networks that differ in nothing else have the same cost and
+# are the same member of a space.
+RECIPE_FIELDS = ("dropout", "drop_connect", "bn_momentum", "bn_eps")
 ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish")
 
 # Bounds far above any network of the field (L2 has 5504 channels), so that a typing error is named at once instead of

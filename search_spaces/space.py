@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.architecture import BLOCKS, Architecture, Stage, strided
+from search_spaces.architecture import BLOCKS, RECIPE_FIELDS, Architecture, Stage, strided
 from search_spaces.cost import Cost, head_costs, stage_cost, stem_cost, total
 from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
 
@@ -193,13 +193,13 @@ class SearchSpace:
         ]
 
     def encode(self, architecture: Architecture) -> Genotype:
-        """The genotype of an architecture.
+        """The genotype of an architecture; how it is trained (`RECIPE_FIELDS`) does not matter.
 
         Raises:
             FieldError: it lies outside the space; the message names the field, its value and what the space has.
         """
         for field in fields(Architecture):
-            if field.name != "stages":
+            if field.name not in ("stages", *RECIPE_FIELDS):
                 value, expected = getattr(architecture, field.name), getattr(self.template, field.name)
                 if value != expected:
                     raise FieldError(field.name, f"{shorten(value)} lies outside the space {self.name!r} ({expected})")

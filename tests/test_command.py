@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from baselines.console import quantity
 from nas.__main__ import main
 from tests.scaling.test_compound import RELEASED
 
@@ -45,8 +48,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def after_search(searched: Path, workplace: Path) -> Path:
     """A copy of `searched` as the current directory."""
-    import shutil
-
     shutil.copytree(searched, workplace, dirs_exist_ok=True)
     return workplace
 
@@ -114,10 +115,12 @@ def test_tensorboard_reads_the_scalars(searched: Path) -> None:
     tags = set(events.Tags()["scalars"])
     assert {f"trial/{name}" for name in ("reward", "accuracy", "macs")} <= tags
     assert {f"best/{name}" for name in ("reward", "accuracy", "macs")} <= tags
-    rewards = [event.value for event in events.Scalars("trial/reward")]
+    rewards, macs = ([event.value for event in events.Scalars(f"trial/{name}")] for name in ("reward", "macs"))
     assert len(rewards) == 100
     best = [event.value for event in events.Scalars("best/reward")]
-    assert best == [max(rewards[: step + 1]) for step in range(100)]
+    # At or below the target comes first, then the reward; TensorBoard holds 32-bit floats.
+    order = list(zip([size <= 200e6 for size in macs], rewards, strict=True))
+    assert best == [max(order[: step + 1])[1] for step in range(100)]
 
 
 def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_search: Path) -> None:
@@ -147,7 +150,7 @@ def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_sear
         (["search", "--target-macs", "2G"], "target-macs: 2,000,000,000 is above the largest network"),
         (["search", "--target-macs", "400X"], "argument --target-macs: '400X' is not a positive number"),
         (["search", "--target-macs=-1"], "argument --target-macs: '-1' is not a positive number"),
-        (["search", "--target-macs", "-1"], "argument --target-macs: "),
+        (["search", "--target-macs", "-1"], "argument --target-macs: '-1' is not a positive number"),
         (["search", "--target-macs", "nan"], "argument --target-macs: 'nan' is not a positive number"),
         (["search", "--target-macs", "inf"], "argument --target-macs: 'inf' is not a positive number"),
         (["search", "--target-macs", ""], "argument --target-macs: '' is not a positive number"),
@@ -156,6 +159,9 @@ def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_sear
         (["search", "--exponent", "nan"], "argument --exponent: 'nan' is not a finite number"),
         (["search", "--exponent", "0.07"], "exponent: 0.07 is not a number from -100 to below 0"),
         (["search", "--out", "runs/b200"], "out: runs/b200 holds a run already"),
+        (["search", "--out", "/proc/mnas"], "out: /proc/mnas cannot be made (No such file or directory)"),
+        (["show", "a\nb", "c\nd"], "unrecognized arguments: c d"),
+        (["scale", "efficientnet_b0", "--width", "1.5", "--name", "x" * 70], "name: 'xxx"),
         (["freeze", "runs/absent", "--name", "x"], "run: runs/absent holds no run"),
         (["freeze", "runs/b200", "--name", "a/b"], "name: 'a/b' is not a name"),
         (["freeze", "runs/b200", "--name", "efficientnet_b0"], "name: 'efficientnet_b0' is a baseline of the package"),
@@ -248,13 +254,176 @@ def test_a_search_can_be_interrupted_and_keeps_its_trials(workplace: Path) -> No
     assert (workplace / "run" / "best.yaml").is_file()
 
 
+def in_shell(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which ``mnas`` is the command; its status is that of the first command that fails."""
+    line = f'set -o pipefail; mnas() {{ {sys.executable} -m nas "$@"; }}; {script}'
+    env = {**environment(), **variables}
+    return subprocess.run(["bash", "-c", line], check=False, capture_output=True, text=True, cwd=folder, env=env)
+
+
 def test_a_closed_pipe_is_no_error(workplace: Path) -> None:
-    code = f"{sys.executable} -m nas show efficientnet_b0 --per-layer --json | head -1"
-    done = subprocess.run(
-        code, shell=True, capture_output=True, text=True, check=True, cwd=workplace, env=environment()
-    )
-    assert done.stdout == "{\n"
-    assert done.stderr == ""
+    done = in_shell("mnas show efficientnet_b0 --per-layer --json | head -1", workplace)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_line(workplace: Path) -> None:
+    done = in_shell("mnas show efficientnet_b0 > /dev/full", workplace)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "mnas: cannot write (No space left on device); make room or choose another place\n"
+
+
+def test_a_closed_stdout_is_no_error(workplace: Path) -> None:
+    done = in_shell("mnas show efficientnet_b0 >&-", workplace)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_that_is_not_utf8_shows_question_marks(workplace: Path) -> None:
+    done = in_shell("mnas scale efficientnet_b0 --preset b1", workplace, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(?1.78)" in done.stdout
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_ends_before_its_first_batch_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.search.run_search", interrupted)
+    assert main(["search", "--out", "run"]) == 130
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("controller", "objective"),
+    [("ppo", "soft"), ("nni:regularized-evolution", "absolute"), ("random", "hard"), ("bayesian", "absolute")],
+)
+def test_every_controller_and_objective(workplace: Path, controller: str, objective: str) -> None:
+    """In a process of its own: nothing that they import may write to stdout, where the JSON goes."""
+    options = f"--controller {controller} --objective {objective} --trials 60 --target-macs 300M --out _run"
+    done = in_shell(f"mnas search {options} --json", workplace)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["settings"]["controller"] == controller
+    best, target = data["best"], 300_000_000
+    accuracy = best["spec"]["figures"][0]["value"]
+    ratio = best["macs"] / target
+    expected = {"soft": accuracy * ratio**-0.07, "absolute": accuracy - 0.1 * abs(ratio - 1), "hard": accuracy}
+    assert best["reward"] == pytest.approx(expected[objective])
+    assert best["name"] == "run"
+    if controller == "ppo":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(workplace / "_run" / "tensorboard"))
+        events.Reload()
+        entropy = [event.value for event in events.Scalars("controller/entropy")]
+        assert len(entropy) == 3
+        # At the start nearly uniform; 28 choices of 2, 3 or 4 values, entropy in nats.
+        assert entropy[0] == pytest.approx((14 * math.log(2) + 13 * math.log(3) + math.log(4)) / 28, abs=0.02)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_spaces_and_baselines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    (space,) = run_json(capsys, "spaces")["spaces"]
+    assert (space["name"], space["size"], len(space["choices"])) == ("efficientnet", 12**7 * 3**6 * 4, 28)
+    assert main(["spaces"]) == main(["baselines"]) == 0
+    text = capsys.readouterr().out
+    assert "1.045e+11" in text
+    assert "385.8M" in text
+
+
+@pytest.mark.usefixtures("workplace")
+def test_one_broken_spec_does_not_hide_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scale", "efficientnet_b0", "--preset", "b1", "--name", "mine"]) == 0
+    text = Path("specs/mine.yaml").read_text()
+    Path("specs/other.yaml").write_text(text)
+    Path("specs/cut.yaml").write_text(text[:300])
+    capsys.readouterr()
+    listed = run_json(capsys, "baselines")
+    assert [entry["name"] for entry in listed["baselines"]] == ["efficientnet_b0", "mine"]
+    cut, other = listed["problems"]
+    assert cut.startswith("specs/cut.yaml: ")
+    assert other == "specs/other.yaml: name: 'mine' is not that of the file; rename one of them"
+    assert main(["baselines"]) == 0
+    assert "Unusable: specs/cut.yaml" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_run_folder_may_have_any_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, name in (("_a b", "a-b"), ("...", "found"), ("x" * 90, "x" * 64)):
+        found = run_json(capsys, "search", "--trials", "10", "--controller", "random", "--out", folder)
+        assert found["best"]["name"] == name
+
+
+def test_tables_fit_a_narrow_terminal(after_search: Path) -> None:
+    from rich.console import Console
+
+    from baselines import load
+    from baselines.report import layer_table, spec_table
+    from nas.comparison_view import comparison_view
+    from nas.evaluators.registry import load_evaluator
+    from nas.evidence import Comparison
+
+    b0, found = load("efficientnet_b0"), load(str(after_search / "runs" / "b200" / "best.yaml"))
+    view = comparison_view(Comparison([found, b0], load_evaluator("imagenet")))
+    with (after_search / "narrow.txt").open("w") as stream:
+        console = Console(file=stream, width=80)
+        for part in (spec_table(b0), layer_table(b0), *view):
+            console.print(part)
+    text = (after_search / "narrow.txt").read_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for whole in ("385,814,752", "2,026,348", "classifier", "stages.5.3.se.reduce", "efficientnet_b0"):
+        assert whole in text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("400M", 400e6), ("1.8G", 1.8e9), (" 386m ", 386e6), ("0.39B", 390e6), ("4e8", 4e8), ("2e5k", 2e8), (".4g", 4e8)],
+)
+def test_quantities(text: str, value: float) -> None:
+    assert quantity(text) == value
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_negative_exponent_may_be_written_any_way(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("-0.07", "-7e-2", "-.07"):
+        options = ["--objective", "soft", "--exponent", text, "--trials", "5", "--controller", "random"]
+        assert run_json(capsys, "search", *options)["settings"]["exponent"] == -0.07
+
+
+@pytest.mark.parametrize("script", ["retarget.py", "scale.sh", pytest.param("rediscover.sh", marks=pytest.mark.slow)])
+def test_examples_run(workplace: Path, script: str) -> None:
+    file = ROOT / "examples" / script
+    (workplace / "bin").mkdir()
+    launcher = workplace / "bin" / "mnas"
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m nas "$@"\n')
+    launcher.chmod(0o755)
+    env = {**environment(), "PATH": f"{launcher.parent}:{os.environ['PATH']}"}
+    program = sys.executable if file.suffix == ".py" else "sh"
+    done = subprocess.run([program, str(file)], check=False, capture_output=True, text=True, cwd=workplace, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "shortened schedule" in done.stdout
+
+
+def test_the_wheel_holds_specs_and_predictor(tmp_path: Path) -> None:
+    import zipfile
+
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs")
+    shutil.copytree(ROOT, source, ignore=ignored, symlinks=True)
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("mnas-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"baselines/specs/efficientnet_b0.yaml", "nas/evaluators/imagenet_predictor.npz"} <= set(names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {
+        "search_spaces",
+        "baselines",
+        "scaling",
+        "nas",
+        "mnas",
+    }
 
 
 def test_python_in_the_readme_runs() -> None:

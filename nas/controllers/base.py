@@ -73,15 +73,20 @@ class SeenFilter:
         self._seen.update(row.tobytes() for row in rows)
 
 
-def sample_new(space: SearchSpace, rng: np.random.Generator, seen: SeenFilter, count: int) -> Indices:
-    """Up to ``count`` random rows that were not suggested yet.
+# Spaces up to this size are listed to find the last members that were not suggested yet.
+LISTED_SIZE = 100_000
 
-    Fewer only where the space is (nearly) used up: 20 rounds of random draws, each of twice what is missing.
-    """
+
+def sample_new(space: SearchSpace, rng: np.random.Generator, seen: SeenFilter, count: int) -> Indices:
+    """Up to ``count`` random rows that were not suggested yet; fewer only where the space is used up."""
     rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
     for _ in range(20):
         if len(rows) >= count:
-            break
+            return rows[:count]
         drawn = space.sample_indices(rng, 2 * (count - len(rows)))
         rows = seen.new(np.concatenate([rows, drawn]))
+    if space.size <= LISTED_SIZE:
+        order = rng.permutation(space.size)
+        everything = np.stack(np.unravel_index(order, space.cardinalities.tolist()), axis=1)
+        rows = seen.new(np.concatenate([rows, everything]))
     return rows[:count]

@@ -25,7 +25,7 @@ from search_spaces import Genotype, SearchSpace
 from search_spaces.space import Indices
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
 HIDDEN_UNITS = 100
 EMBEDDING = 32
@@ -45,8 +45,9 @@ class PPOController(Controller):
         super().__init__(space, objective, seed)
         import torch
 
-        generator = torch.Generator().manual_seed(seed)  # of the initial weights; samples are drawn with self.rng
-        self._policy = _Policy(space.cardinalities, generator)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of the initial weights; samples are drawn with self.rng
+            self._policy = _Policy(space.cardinalities)
         self._optimizer = torch.optim.Adam(self._policy.parameters(), lr=LEARNING_RATE)
         self._baseline: float | None = None
         self._scale: float | None = None
@@ -91,7 +92,7 @@ class _Policy:
     ``impossible`` of shape (decisions, widest) masks the values that a decision with fewer choices does not have.
     """
 
-    def __init__(self, cardinalities: Indices, generator: Generator) -> None:
+    def __init__(self, cardinalities: Indices) -> None:
         import torch
         from torch import nn
 
@@ -102,7 +103,7 @@ class _Policy:
         self._lstm = nn.LSTM(EMBEDDING, HIDDEN_UNITS, batch_first=True)
         self._heads = nn.Linear(HIDDEN_UNITS, self._decisions * self._widest)
         for parameter in self.parameters():
-            nn.init.uniform_(parameter, -0.1, 0.1, generator=generator)
+            nn.init.uniform_(parameter, -0.1, 0.1)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for module in (self._embed, self._lstm, self._heads) for p in module.parameters()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from numpy.typing import NDArray
 
 from nas.evaluators.base import Evaluator, Metrics
 from search_spaces import Architecture, FieldError, SearchSpace, load_space
+from search_spaces.architecture import RECIPE_FIELDS
 from search_spaces.space import Indices
 
 MODEL_FILE = Path(__file__).with_name("imagenet_predictor.npz")
-# Fields outside the stages that the measured networks share. What matters in training alone (dropout, drop-connect, the
-# constants of batch norm) is the recipe's: the predictor knows no other recipe than the benchmark's.
-_FRAME_FIELDS = ("resolution", "num_classes", "stem", "head", "activation")
+# Fields outside the stages that the measured networks share. The predictor knows no other recipe than the benchmark's.
+_FRAME_FIELDS = tuple(f.name for f in fields(Architecture) if f.name not in ("stages", *RECIPE_FIELDS))
 
 
 class Student:

@@ -13,7 +13,7 @@ from nas.controllers.registry import CONTROLLERS, make_controller
 from nas.evaluators.base import Metrics
 from nas.objective import Objective, make_objective
 from nas.trial import Trial
-from search_spaces import Architecture, Genotype, SearchSpace, StageChoices, architecture_cost, load_space
+from search_spaces import Architecture, Genotype, SearchSpace, StageChoices, architecture_cost
 from tests.processes import in_new_process
 
 NAMES = sorted(CONTROLLERS)
@@ -121,7 +121,7 @@ def test_seed_decides(name: str, space: SearchSpace, objective: Objective) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_in_another_process_too(name: str, space: SearchSpace, objective: Objective) -> None:
     code = (
-        "from tests.conformance.test_controllers import *; "
+        "from tests.conformance.test_controllers import *; from search_spaces import load_space; "
         f"print(genotypes_of({name!r}, load_space('efficientnet'), make_objective('soft', 400_000_000), 0))"
     )
     assert in_new_process(code) == str(genotypes_of(name, space, objective, 0))
@@ -160,6 +160,15 @@ def test_small_spaces_end(
         assert len(trials) == len(found) == size
 
 
+@pytest.mark.parametrize("name", ["random", "bayesian"])
+def test_a_space_larger_than_the_first_random_trials_is_used_up_too(name: str, b0: Architecture) -> None:
+    stages = [StageChoices((3, 5), (1, 6), (0.0, 0.25), (16, 24), (1,), 2) for _ in range(2)]
+    space = SearchSpace("small", replace(b0, stages=b0.stages[:2]), stages)
+    made = make_controller(name, space, make_objective("hard", 100_000_000), seed=0)
+    found = {str(trial.genotype) for trial in run(made, 300)}
+    assert len(found) == space.size == 256
+
+
 def test_a_wrong_name_is_suggested(space: SearchSpace, objective: Objective) -> None:
     with pytest.raises(ValueError, match="unknown controller 'bayesain'; did you mean 'bayesian'"):
         make_controller("bayesain", space, objective, 0)
@@ -167,4 +176,13 @@ def test_a_wrong_name_is_suggested(space: SearchSpace, objective: Objective) -> 
 
 def test_list_is_complete() -> None:
     assert set(NAMES) == {"random", "ppo", "bayesian", "nni:regularized-evolution"}
-    assert load_space("efficientnet") is not None
+
+
+def test_ppo_leaves_the_global_generator_alone(space: SearchSpace, objective: Objective) -> None:
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    make_controller("ppo", space, objective, seed=0)
+    assert torch.equal(torch.rand(3), expected)

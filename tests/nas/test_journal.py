@@ -141,3 +141,15 @@ def test_freezing_a_trial_keeps_where_it_comes_from(folder: Path) -> None:
             spec_of_trial(journal, journal.trial(7), "found")
         with pytest.raises(MnasError, match="no trial 60 "):
             journal.trial(60)
+
+
+def test_closing_while_another_reads(tmp_path: Path, trials: list[Trial]) -> None:
+    with Journal.create(tmp_path / "run", SETTINGS) as journal:
+        journal.append(trials[:10])
+        reader = sqlite3.connect(journal.file)
+        reading = reader.execute("SELECT number FROM trials")
+        reading.fetchone()
+    assert len(reading.fetchall()) == 9
+    reader.close()
+    with Journal.open(tmp_path / "run") as again:
+        assert again.count() == 10

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,27 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_text("#" * (MAX_FILE_BYTES + 1))
     with pytest.raises(MnasError, match="larger than"):
         read_yaml(tmp_path / "large.yaml")
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path: Path, b0: Architecture) -> None:
+    text = write_yaml({**architecture_to_dict(b0)}).replace("bn_eps: 0.001", "bn_eps: 1e-3")
+    (tmp_path / "b0.yaml").write_text(text)
+    assert "1e-3" in text
+    assert architecture_from_dict(read_yaml(tmp_path / "b0.yaml")) == b0
+    # And a text that looks like one stays a text.
+    (tmp_path / "text.yaml").write_text(write_yaml({"source": "1e-3"}))
+    assert read_yaml(tmp_path / "text.yaml") == {"source": "1e-3"}
+
+
+def test_equal_architectures_have_equal_digests(b0: Architecture) -> None:
+    assert replace(b0, dropout=0) == replace(b0, dropout=0.0)
+    assert digest(replace(b0, dropout=0)) == digest(replace(b0, dropout=0.0))
+
+
+def test_a_small_file_that_unfolds_to_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
+    (tmp_path / "bomb.yaml").write_text("\n".join([*lines, "stages: *a39"]))
+    with pytest.raises(FieldError) as error:
+        architecture_from_dict(read_yaml(tmp_path / "bomb.yaml"))
+    assert len(str(error.value)) < 300
