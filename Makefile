@@ -23,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/main_job.py $(if $(ACCEL_NASBENCH),--data $(ACCEL_NASBENCH))
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "mnas needs Python 3.11, 3.12 or 3.13; install one, or say PYTHON=/path/to/python" >&2; exit 2; }

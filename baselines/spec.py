@@ -79,7 +79,7 @@ class ScalingRecord:
 
     Attributes:
         parent, parent_digest: name and digest of the architecture that was scaled.
-        rule: ``preset b3`` (released coefficients), ``phi 2`` (the paper's rule) or ``coefficients``.
+        rule: ``preset b3`` (released coefficients), ``phi 2`` (the paper's rule) or ``w1.2 d1.4 r300`` (own).
         width, depth: coefficients of channels and of layers.
         resolution: side of the input image in pixels.
     """

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from nas.evaluators.accel_nasbench import read_measurements
 from nas.evaluators.imagenet_predictor import Student
-from search_spaces import SearchSpace, load_space
+from search_spaces import MnasError, SearchSpace, load_space
 from search_spaces.space import Indices
 
 Floats = NDArray[np.float64]
@@ -316,7 +316,10 @@ def main() -> None:
         return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
     space = load_space("efficientnet")
-    train, valid = (read_measurements(file, space) for file in (arguments.train, arguments.valid))
+    try:
+        train, valid = (read_measurements(file, space) for file in (arguments.train, arguments.valid))
+    except MnasError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
     teacher = Teacher(space, *train, log)
     log(f"Gaussian process, leave one out of train: {formatted(quality(train[1], teacher.leave_one_out))}")
     mean, log_std = teacher.predict(valid[0])

@@ -6,7 +6,7 @@ import pytest
 
 from search_spaces import Architecture, ConvLayer, FieldError, MBConv, Stage
 
-# FACTS of EfficientNet-B0's blocks as the released code builds them: input, hidden, squeeze channels, skip.
+# EfficientNet-B0's blocks as tensorflow/tpu efficientnet_model.py builds them: input, hidden, squeeze channels, skip.
 B0_BLOCKS = [
     (32, 32, 8, False),
     (16, 96, 4, False),
