@@ -116,9 +116,13 @@ def console() -> Console:
 
 def show(*parts: RenderableType) -> None:
     """Print tables and text for a person; a plain string is printed as it is, brackets and all."""
+    from rich.text import Text
+
     output = console()
     for part in parts:
         output.print(part, markup=False, emoji=False, crop=False)
+        if not isinstance(part, str | Text):
+            output.print()
 
 
 def labelled(label: str, text: str) -> Text:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.console import macs_text, titled_table
 from baselines.spec import BaselineSpec, Figure, spec_to_dict
-from search_spaces import ConvLayer, Stage, architecture_cost, layer_costs, part_costs
+from search_spaces import ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
 from search_spaces.architecture import strided
 
 if TYPE_CHECKING:
@@ -54,10 +54,12 @@ def describe(spec: BaselineSpec, *, per_layer: bool = False) -> dict[str, Any]:
 
 
 def operator(stage: Stage) -> str:
-    """A stage's block as the field writes it: ``MBConv6 k5x5 SE 0.25``."""
+    """A stage's block as the field writes it: ``MBConv6 k5x5 SE 0.25``, ``Conv k3x3 no skip``."""
     block = stage.block
+    kind = f"MBConv{block.expand_ratio}" if isinstance(block, MBConv) else "Conv"
     squeeze = f" SE {block.se_ratio:g}" if block.se_ratio else ""
-    return f"MBConv{block.expand_ratio} k{block.kernel_size}x{block.kernel_size}{squeeze}"
+    skip = {"identity": "", "pool": " pool skip", "none": " no skip"}[block.skip]
+    return f"{kind} k{block.kernel_size}x{block.kernel_size}{squeeze}{skip}"
 
 
 def stage_text(stage: Stage) -> str:

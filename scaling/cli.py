@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from baselines.console import Commands, count, number, pointer, print_json, show
 from baselines.registry import load, own_file
@@ -25,6 +26,14 @@ def register(commands: Commands) -> None:
     parser.add_argument("--width", type=number, help="factor on channels (default 1)")
     parser.add_argument("--depth", type=number, help="factor on layers (default 1)")
     parser.add_argument("--resolution", type=count, help="side of the input image in pixels (default: that of SPEC)")
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="with --phi or --width: leave stem or head channels, or the layers of the first and last stage (ends), as "
+        "they are; may be given more than once",
+    )
     parser.add_argument("--name", help="name of the new spec, written to specs/NAME.yaml (default: SPEC_RULE)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_scale)
@@ -63,12 +72,23 @@ def _coefficients(arguments: argparse.Namespace, parent: BaselineSpec) -> tuple[
     if sum(given) != 1:
         raise MnasError("scale: give one of --preset, --phi, or --width, --depth and --resolution")
     base = parent.architecture.resolution
+    keep = tuple(arguments.keep)
     if arguments.preset is not None:
+        if keep:
+            raise MnasError("keep: a preset says itself what it keeps; give --keep with --phi or --width")
         return f"preset {arguments.preset.lower()}", preset(arguments.preset)
     if arguments.phi is not None:
-        return f"phi {arguments.phi:g}", coefficients(arguments.phi, parent.architecture)
+        rule = coefficients(arguments.phi, parent.architecture)
+        return _rule(f"phi {arguments.phi:g}", keep), replace(rule, keep=keep)
     width, depth, resolution = arguments.width, arguments.depth, arguments.resolution
     chosen = Coefficients(
-        1.0 if width is None else width, 1.0 if depth is None else depth, base if resolution is None else resolution
+        width=1.0 if width is None else width,
+        depth=1.0 if depth is None else depth,
+        resolution=base if resolution is None else resolution,
+        keep=keep,
     )
-    return f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}", chosen
+    return _rule(f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}", keep), chosen
+
+
+def _rule(rule: str, keep: tuple[str, ...]) -> str:
+    return " ".join([rule, *(f"keep-{part}" for part in keep)])

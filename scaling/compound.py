@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from search_spaces import Architecture, Stage
-from search_spaces.architecture import check_int, check_number
+from search_spaces import Architecture, ConvLayer, Stage
+from search_spaces.architecture import check_int, check_name, check_number
 
 # Released networks keep channels at multiples of 8, which accelerators like.
 DEPTH_DIVISOR = 8
+
+# What a family may leave unscaled: the channels of stem or head, or the layers of the first and the last stage.
+KEEPABLE = ("stem", "head", "ends")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Coefficients:
         depth: factor on the layers of every stage.
         resolution: side of the input image in pixels; not a factor.
         dropout: probability before the classifier; None leaves that of the scaled architecture.
+        keep: what is not scaled, of `KEEPABLE`. EfficientNet-Lite keeps all three (tensorflow/tpu
+            efficientnet_model.py, ``fix_head_stem``), MnasNet keeps the head (mnasnet_model.py), MobileNetV2 keeps it
+            for widths below 1 (arXiv 1801.04381).
 
     Raises:
         FieldError: a factor is not from 0.05 to 50, or another field breaks its rule.
@@ -34,6 +40,7 @@ class Coefficients:
     depth: float
     resolution: int
     dropout: float | None = None
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_number("width", self.width, 0.05, 50)
@@ -41,6 +48,8 @@ class Coefficients:
         check_int("resolution", self.resolution, 1, 8192)
         if self.dropout is not None:
             check_number("dropout", self.dropout, 0, 1, below_high=True)
+        for part in self.keep:
+            check_name("keep", part, KEEPABLE)
 
 
 def round_filters(filters: int, width: float) -> int:
@@ -59,23 +68,30 @@ def compound_scale(architecture: Architecture, coefficients: Coefficients) -> Ar
     """The architecture grown by the coefficients.
 
     Channels of stem, stages and head by the width, layers of all stages by the depth (those of one layer too), the
-    resolution as given. Kernels, expansion, squeeze-excite and strides stay. A width of 1 leaves channels as they are,
-    multiples of 8 or not.
+    resolution as given; what `Coefficients.keep` names stays. So do kernels, expansion, squeeze-excite and strides. A
+    width of 1 leaves channels as they are, multiples of 8 or not.
     """
+
+    keep = coefficients.keep
+    ends = (0, len(architecture.stages) - 1) if "ends" in keep else ()
 
     def channels(filters: int) -> int:
         return filters if coefficients.width == 1 else round_filters(filters, coefficients.width)
 
-    def scaled(stage: Stage) -> Stage:
-        num_layers = round_repeats(stage.num_layers, coefficients.depth)
+    def scaled(index: int, stage: Stage) -> Stage:
+        depth = 1.0 if index in ends else coefficients.depth
+        num_layers = round_repeats(stage.num_layers, depth)
         return replace(stage, out_channels=channels(stage.out_channels), num_layers=num_layers)
+
+    def convolution(name: str, layer: ConvLayer) -> ConvLayer:
+        return layer if name in keep else replace(layer, out_channels=channels(layer.out_channels))
 
     dropout = architecture.dropout if coefficients.dropout is None else coefficients.dropout
     return replace(
         architecture,
         resolution=coefficients.resolution,
         dropout=dropout,
-        stem=replace(architecture.stem, out_channels=channels(architecture.stem.out_channels)),
-        stages=tuple(scaled(stage) for stage in architecture.stages),
-        head=replace(architecture.head, out_channels=channels(architecture.head.out_channels)),
+        stem=convolution("stem", architecture.stem),
+        stages=tuple(scaled(index, stage) for index, stage in enumerate(architecture.stages)),
+        head=convolution("head", architecture.head),
     )

@@ -3,7 +3,7 @@
 Imports none of the other packages, and neither torch nor NNI until a network or NNI's choices are asked for.
 """
 
-from search_spaces.architecture import Architecture, BlockShape, ConvLayer, MBConv, Stage
+from search_spaces.architecture import Architecture, BlockShape, ConvBlock, ConvLayer, MBConv, Stage
 from search_spaces.cost import Cost, LayerCost, architecture_cost, layer_costs, part_costs
 from search_spaces.errors import FieldError, MnasError
 from search_spaces.registry import SPACES, load_space
@@ -15,6 +15,7 @@ __all__ = [
     "Architecture",
     "BlockShape",
     "Choice",
+    "ConvBlock",
     "ConvLayer",
     "Cost",
     "FieldError",

@@ -17,7 +17,9 @@ from search_spaces.errors import FieldError, shorten, unknown_name
 # Fields of an `Architecture` that say how it is trained. Networks that differ in nothing else have the same cost and
 # are the same member of a space.
 RECIPE_FIELDS = ("dropout", "drop_connect", "bn_momentum", "bn_eps")
-ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish")
+ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish", "gelu", "mish")
+SKIPS = ("identity", "pool", "none")
+PADDINGS = ("symmetric", "same")
 
 # Bounds far above any network of the field (L2 has 5504 channels), so that a typing error is named at once instead of
 # filling the memory.
@@ -57,6 +59,12 @@ def check_kernel_size(path: str, value: object) -> None:
         raise FieldError(path, f"{shorten(value)} is not an odd integer from 1 to 15")
 
 
+def check_name(path: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise `FieldError` unless ``value`` is one of the known names."""
+    if value not in known:
+        raise FieldError(path, str(unknown_name(path, str(value), known)))
+
+
 @dataclass(frozen=True)
 class ConvLayer:
     """A convolution with batch norm and activation: the stem, or the 1x1 convolution of the head.
@@ -84,22 +92,48 @@ class MBConv:
     Attributes:
         kernel_size: side of the depthwise kernel in pixels.
         expand_ratio: hidden channels over input channels; with 1 there is no expansion layer.
+            An MBConv of ratio 1 *is* the depthwise-separable convolution (SepConv) of MnasNet, layer by layer.
         se_ratio: squeeze-excite width over the block's *input* channels (not the expanded ones); 0 leaves it out.
             Source: tensorflow/tpu efficientnet_model.py, mnasnet_model.py.
+        skip: what is added to the output: see `SKIPS` and `stage_blocks`.
     """
 
     kernel_size: int
     expand_ratio: int
     se_ratio: float
+    skip: str = "identity"
 
     def __post_init__(self) -> None:
         check_kernel_size("kernel_size", self.kernel_size)
         check_int("expand_ratio", self.expand_ratio, 1, 32)
         _normalise_number(self, "se_ratio", 0, 1)
+        check_name("skip", self.skip, SKIPS)
 
+
+@dataclass(frozen=True)
+class ConvBlock:
+    """A plain convolution with batch norm and activation: the ``conv`` of MnasNet's ConvOp (its section 4.1).
+
+    Attributes:
+        kernel_size: side of the kernel in pixels.
+        se_ratio: as of `MBConv`; squeeze-excite acts on the output of the convolution.
+        skip: as of `MBConv`.
+    """
+
+    kernel_size: int
+    se_ratio: float = 0.0
+    skip: str = "identity"
+
+    def __post_init__(self) -> None:
+        check_kernel_size("kernel_size", self.kernel_size)
+        _normalise_number(self, "se_ratio", 0, 1)
+        check_name("skip", self.skip, SKIPS)
+
+
+Block = MBConv | ConvBlock
 
 # Every kind of block by its name in a spec file.
-BLOCKS: dict[str, type[MBConv]] = {"mbconv": MBConv}
+BLOCKS: dict[str, type[Block]] = {"mbconv": MBConv, "conv": ConvBlock}
 
 
 @dataclass(frozen=True)
@@ -109,7 +143,7 @@ class Stage:
     Source: MnasNet (arXiv 1807.11626) section 4.1.
     """
 
-    block: MBConv
+    block: Block
     out_channels: int
     num_layers: int
     stride: int
@@ -128,22 +162,18 @@ class BlockShape:
 
     Attributes:
         stage, layer: index of the stage, and of the block in its stage, both from 0.
-        in_channels, hidden_channels, out_channels: of the block, of its depthwise convolution, of its projection.
-        squeeze_channels: width of the squeeze-excite bottleneck, 0 where there is none.
-        stride: of the depthwise convolution.
-        skip: whether the input is added to the output.
         in_resolution, out_resolution: height and width of the square feature maps, in pixels.
     """
 
     stage: int
     layer: int
-    block: MBConv
+    block: Block
     in_channels: int
     hidden_channels: int
     squeeze_channels: int
     out_channels: int
     stride: int
-    skip: bool
+    skip: str
     in_resolution: int
     out_resolution: int
 
@@ -155,7 +185,7 @@ class BlockShape:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of stages of MBConv blocks, as a table.
+    """A network of stages of equal blocks, as a table.
 
     Attributes:
         resolution: height and width of the input image, in pixels.
@@ -164,6 +194,9 @@ class Architecture:
         stages: the searched part.
         head: the 1x1 convolution before pooling and classifier.
         activation: one of `ACTIVATIONS`, in every place but the gate of squeeze-excite (sigmoid).
+        padding: ``symmetric`` pads half a kernel on all sides; ``same`` is TensorFlow's SAME, which pads a strided
+            convolution more on the right and at the bottom. Shapes and cost are equal; weights trained under one give
+            shifted features under the other.
         dropout: probability before the classifier, in training.
         drop_connect: probability of dropping a whole residual branch at the end of the network, in training; earlier
             blocks have proportionally less (tensorflow/tpu efficientnet_model.py).
@@ -184,6 +217,7 @@ class Architecture:
     drop_connect: float = 0.2
     bn_momentum: float = 0.01
     bn_eps: float = 1e-3
+    padding: str = "symmetric"
 
     def __post_init__(self) -> None:
         check_int("resolution", self.resolution, 1, MAX_RESOLUTION)
@@ -198,8 +232,8 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise FieldError(f"stages[{index}]", f"{shorten(stage)} is not a stage")
-        if self.activation not in ACTIVATIONS:
-            raise FieldError("activation", str(unknown_name("activation", str(self.activation), ACTIVATIONS)))
+        check_name("activation", self.activation, ACTIVATIONS)
+        check_name("padding", self.padding, PADDINGS)
         _normalise_number(self, "dropout", 0, 1, below_high=True)
         _normalise_number(self, "drop_connect", 0, 1, below_high=True)
         _normalise_number(self, "bn_momentum", 0, 1)
@@ -216,7 +250,7 @@ class Architecture:
 
     @property
     def num_blocks(self) -> int:
-        """MBConv blocks of all stages together."""
+        """Blocks of all stages together."""
         return sum(stage.num_layers for stage in self.stages)
 
     @cached_property
@@ -239,21 +273,29 @@ def strided(resolution: int, stride: int) -> int:
 
 
 def stage_blocks(stage: Stage, in_channels: int, resolution: int, index: int = 0) -> Iterator[BlockShape]:
-    """The blocks of the stage at ``index``, for input of ``in_channels`` x ``resolution`` x ``resolution``."""
+    """The blocks of the stage at ``index``, for input of ``in_channels`` x ``resolution`` x ``resolution``.
+
+    An ``identity`` skip needs stride 1 and equal channels. A ``pool`` skip needs equal channels alone: it is the input,
+    averaged over 3x3 pixels at the block's stride (MnasNet's paper leaves the kind of pooling open; this is our
+    choice). Where the shapes do not permit it, a block has no skip.
+    """
     for layer in range(stage.num_layers):
         stride = stage.stride if layer == 0 else 1
         out_resolution = strided(resolution, stride)
-        se_ratio = stage.block.se_ratio
+        block = stage.block
+        equal = in_channels == stage.out_channels
+        permitted = {"identity": equal and stride == 1, "pool": equal, "none": True}
+        hidden = in_channels * block.expand_ratio if isinstance(block, MBConv) else stage.out_channels
         yield BlockShape(
             stage=index,
             layer=layer,
-            block=stage.block,
+            block=block,
             in_channels=in_channels,
-            hidden_channels=in_channels * stage.block.expand_ratio,
-            squeeze_channels=max(1, int(in_channels * se_ratio)) if se_ratio else 0,
+            hidden_channels=hidden,
+            squeeze_channels=max(1, int(in_channels * block.se_ratio)) if block.se_ratio else 0,
             out_channels=stage.out_channels,
             stride=stride,
-            skip=stride == 1 and in_channels == stage.out_channels,
+            skip=block.skip if permitted[block.skip] else "none",
             in_resolution=resolution,
             out_resolution=out_resolution,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from search_spaces.architecture import Architecture, BlockShape, ConvLayer, Stage, stage_blocks, strided
+from search_spaces.architecture import Architecture, BlockShape, ConvLayer, MBConv, Stage, stage_blocks, strided
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,19 @@ def head_costs(head: ConvLayer, in_channels: int, resolution: int, num_classes: 
 
 
 def _block_layers(block: BlockShape) -> Iterator[LayerCost]:
-    hidden, out_resolution = block.hidden_channels, block.out_resolution
-    if block.block.expand_ratio != 1:
-        yield _convolution(f"{block.name}.expand", block.in_channels, hidden, 1, block.in_resolution)
-    kernel_size = block.block.kernel_size
-    yield _convolution(f"{block.name}.depthwise", hidden, hidden, kernel_size, out_resolution, groups=hidden)
+    hidden, kernel_size, out_resolution = block.hidden_channels, block.block.kernel_size, block.out_resolution
+    inverted = isinstance(block.block, MBConv)
+    if not inverted:
+        yield _convolution(f"{block.name}.conv", block.in_channels, hidden, kernel_size, out_resolution)
+    else:
+        if hidden != block.in_channels:
+            yield _convolution(f"{block.name}.expand", block.in_channels, hidden, 1, block.in_resolution)
+        yield _convolution(f"{block.name}.depthwise", hidden, hidden, kernel_size, out_resolution, groups=hidden)
     if block.squeeze_channels:
         yield _pointwise_with_bias(f"{block.name}.se.reduce", hidden, block.squeeze_channels)
         yield _pointwise_with_bias(f"{block.name}.se.expand", block.squeeze_channels, hidden)
-    yield _convolution(f"{block.name}.project", hidden, block.out_channels, 1, out_resolution)
+    if inverted:
+        yield _convolution(f"{block.name}.project", hidden, block.out_channels, 1, out_resolution)
 
 
 def _convolution(

@@ -6,18 +6,22 @@ Module paths equal the layer names of `search_spaces.cost`, so that any counter'
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from search_spaces.architecture import Architecture, BlockShape, ConvLayer
+from search_spaces.architecture import Architecture, Block, BlockShape, ConvBlock, ConvLayer, MBConv
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "swish": nn.SiLU,
-    "hard_swish": nn.Hardswish,
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "relu6": partial(nn.ReLU6, inplace=True),
+    "swish": partial(nn.SiLU, inplace=True),
+    "hard_swish": partial(nn.Hardswish, inplace=True),
+    "gelu": nn.GELU,
+    "mish": partial(nn.Mish, inplace=True),
 }
 
 
@@ -30,6 +34,17 @@ def build_network(architecture: Architecture) -> Network:
     network = Network(architecture)
     network.apply(_initialise)
     return network
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding: output side ceil(input / stride), an odd pixel goes to the end."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        (kernel_size, _), (stride, _) = self.kernel_size, self.stride
+        height, width = (max((-(-n // stride) - 1) * stride + kernel_size - n, 0) for n in inputs.shape[-2:])
+        padded = pad(inputs, (width // 2, width - width // 2, height // 2, height - height // 2))
+        result: Tensor = self._conv_forward(padded, self.weight, self.bias)
+        return result
 
 
 class ConvNormAct(nn.Sequential):
@@ -45,9 +60,10 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         activation: bool = True,
     ) -> None:
-        convolution = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
-        )
+        # Without a stride, SAME is symmetric.
+        same = architecture.padding == "same" and stride > 1
+        kind, padding = (SameConv2d, 0) if same else (nn.Conv2d, kernel_size // 2)
+        convolution = kind(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups, bias=False)
         norm = nn.BatchNorm2d(out_channels, eps=architecture.bn_eps, momentum=architecture.bn_momentum)
         layers: list[nn.Module] = [convolution, norm]
         if activation:
@@ -91,24 +107,58 @@ class DropConnect(nn.Module):
         return f"rate={self.rate:g}"
 
 
-class MBConvBlock(nn.Module):
-    """One MBConv block: (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+class Residual(nn.Module):
+    """Adds the skip of a block, if it has one: the block's input, or its average over 3x3 pixels at its stride."""
 
     def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
         super().__init__()
+        self.drop_connect = DropConnect(drop_connect) if shape.skip != "none" else None
+        self.pool = nn.AvgPool2d(3, shape.stride, 1, count_include_pad=False) if shape.skip == "pool" else None
+
+    def add_skip(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """``outputs`` plus the skip from ``inputs``."""
+        if self.drop_connect is None:
+            return outputs
+        result: Tensor = self.drop_connect(outputs) + (inputs if self.pool is None else self.pool(inputs))
+        return result
+
+
+class MBConvBlock(Residual):
+    """One MBConv block: (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+
+    def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
+        super().__init__(architecture, shape, drop_connect)
         layer = partial(ConvNormAct, architecture)
         hidden = shape.hidden_channels
-        self.expand = layer(shape.in_channels, hidden, 1) if shape.block.expand_ratio != 1 else nn.Identity()
+        self.expand = layer(shape.in_channels, hidden, 1) if hidden != shape.in_channels else nn.Identity()
         self.depthwise = layer(hidden, hidden, shape.block.kernel_size, shape.stride, groups=hidden)
-        self.se = (
-            SqueezeExcite(architecture, hidden, shape.squeeze_channels) if shape.squeeze_channels else nn.Identity()
-        )
+        self.se = _squeeze_excite(architecture, shape)
         self.project = layer(hidden, shape.out_channels, 1, activation=False)
-        self.drop_connect = DropConnect(drop_connect) if shape.skip else None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.project(self.se(self.depthwise(self.expand(inputs))))
-        return outputs if self.drop_connect is None else self.drop_connect(outputs) + inputs
+        return self.add_skip(self.project(self.se(self.depthwise(self.expand(inputs)))), inputs)
+
+
+class ConvolutionBlock(Residual):
+    """One plain convolution block; shapes as of `MBConvBlock`."""
+
+    def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
+        super().__init__(architecture, shape, drop_connect)
+        kernel_size = shape.block.kernel_size
+        self.conv = ConvNormAct(architecture, shape.in_channels, shape.out_channels, kernel_size, shape.stride)
+        self.se = _squeeze_excite(architecture, shape)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.add_skip(self.se(self.conv(inputs)), inputs)
+
+
+_BLOCKS: dict[type[Block], type[Residual]] = {MBConv: MBConvBlock, ConvBlock: ConvolutionBlock}
+
+
+def _squeeze_excite(architecture: Architecture, shape: BlockShape) -> nn.Module:
+    if not shape.squeeze_channels:
+        return nn.Identity()
+    return SqueezeExcite(architecture, shape.hidden_channels, shape.squeeze_channels)
 
 
 class Network(nn.Module):
@@ -123,7 +173,7 @@ class Network(nn.Module):
         for index, shape in enumerate(blocks):
             # Linear in the block's index over all stages: 0 for the first, (n - 1) / n of the full rate for the last.
             rate = architecture.drop_connect * index / len(blocks)
-            stages[shape.stage].append(MBConvBlock(architecture, shape, rate))
+            stages[shape.stage].append(_BLOCKS[type(shape.block)](architecture, shape, rate))
         self.stages = nn.ModuleList(stages)
         self.head = _conv_layer(architecture, blocks[-1].out_channels, architecture.head)
         self.dropout = nn.Dropout(architecture.dropout)
@@ -139,7 +189,7 @@ class Network(nn.Module):
 
 
 def _activation(architecture: Architecture) -> nn.Module:
-    return _ACTIVATIONS[architecture.activation](inplace=True)
+    return _ACTIVATIONS[architecture.activation]()
 
 
 def _conv_layer(architecture: Architecture, in_channels: int, layer: ConvLayer) -> ConvNormAct:

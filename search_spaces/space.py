@@ -25,7 +25,7 @@ from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
 if TYPE_CHECKING:
     from nni.mutable import MutableDict
 
-Value = int | float
+Value = int | float | str
 Genotype = dict[str, Value]
 Indices = NDArray[np.int64]
 
@@ -45,11 +45,13 @@ class StageChoices:
     out_channels: tuple[int, ...]
     num_layers: tuple[int, ...]
     stride: int
+    skip: tuple[str, ...] = ("identity",)
     op: str = "mbconv"
 
     def values(self) -> dict[str, tuple[Value, ...]]:
-        """Values by field, for all fields but ``op`` and ``stride``."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("op", "stride")}
+        """Values by field, for all fields but ``op`` and ``stride``, and without those that the op does not have."""
+        known = {field.name for cls in (BLOCKS[self.op], Stage) for field in fields(cls)} - {"stride"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in known}
 
     def stage(self, chosen: Mapping[str, Any]) -> Stage:
         """The stage that has the chosen value in each field."""

@@ -87,7 +87,7 @@ def test_the_whole_line(capsys: pytest.CaptureFixture[str], after_search: Path) 
     assert scaled["spec"]["provenance"]["scaling"]["parent_digest"] == frozen["digest"]
     assert scaled["resolution"] == 300
     listed = {entry["name"] for entry in run_json(capsys, "baselines")["baselines"]}
-    assert listed == {"efficientnet_b0", "b200", "b200_b3"}
+    assert {"efficientnet_b0", "efficientnet_b7", "mnasnet_a1", "b200", "b200_b3"} <= listed
     assert main(["compare", "b200_b3", "b200", "efficientnet_b0"]) == 0
     text = capsys.readouterr().out
     for part in ("b200_b3: no prediction (resolution: 300", "28 choices", "11.6", "±", "shortened schedule", "≠"):
@@ -340,7 +340,8 @@ def test_one_broken_spec_does_not_hide_the_others(capsys: pytest.CaptureFixture[
     Path("specs/cut.yaml").write_text(text[:300])
     capsys.readouterr()
     listed = run_json(capsys, "baselines")
-    assert [entry["name"] for entry in listed["baselines"]] == ["efficientnet_b0", "mine"]
+    own = {entry["name"] for entry in listed["baselines"]} & {"mine", "other", "cut"}
+    assert own == {"mine"}
     cut, other = listed["problems"]
     assert cut.startswith("specs/cut.yaml: ")
     assert other == "specs/other.yaml: name: 'mine' is not that of the file; rename one of them"

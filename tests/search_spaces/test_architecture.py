@@ -28,7 +28,7 @@ B0_BLOCKS = [
 
 
 def test_blocks_of_b0(b0: Architecture) -> None:
-    blocks = [(b.in_channels, b.hidden_channels, b.squeeze_channels, b.skip) for b in b0.blocks]
+    blocks = [(b.in_channels, b.hidden_channels, b.squeeze_channels, b.skip == "identity") for b in b0.blocks]
     assert blocks == B0_BLOCKS
     assert b0.num_blocks == 16
     assert b0.total_stride == 32

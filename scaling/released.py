@@ -1,0 +1,67 @@
+"""The released networks that are scaled from others, as spec files: EfficientNet-B1 to B8 and L2, Lite1 to Lite4.
+
+    python -m scaling.released baselines/specs
+
+writes them again; nothing of them is typed but their published figures.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from baselines.registry import load
+from baselines.spec import BaselineSpec, Figure, Provenance, ScalingRecord, write_spec
+from scaling.compound import compound_scale
+from scaling.published import PRESETS
+
+_TABLE_2 = "arXiv 1905.11946v5 Table 2"
+_README = "tensorflow/tpu models/official/efficientnet/README.md"
+_LITE_README = "tensorflow/tpu models/official/efficientnet/lite/README.md (float checkpoint)"
+_METRICS = ("top1", "top5", "params", "macs")
+
+# Source and figures of each network, by preset; as printed, so parameters and MACs are rounded (and some are wrong:
+# B4's 4.2 billion FLOPS are 4.394 by its own definition).
+PUBLISHED: dict[str, tuple[str, tuple[float | None, ...]]] = {
+    "b1": (_TABLE_2, (0.791, 0.944, 7.8e6, 0.70e9)),
+    "b2": (_TABLE_2, (0.801, 0.949, 9.2e6, 1.0e9)),
+    "b3": (_TABLE_2, (0.816, 0.957, 12e6, 1.8e9)),
+    "b4": (_TABLE_2, (0.829, 0.964, 19e6, 4.2e9)),
+    "b5": (_TABLE_2, (0.836, 0.967, 30e6, 9.9e9)),
+    "b6": (_TABLE_2, (0.840, 0.968, 43e6, 19e9)),
+    "b7": (_TABLE_2, (0.843, 0.970, 66e6, 37e9)),
+    "b8": (f"{_README} (AdvProp)", (0.855, None, None, None)),
+    "l2": (f"{_README} (NoisyStudent, with unlabelled images)", (0.884, None, None, None)),
+    "lite1": (_LITE_README, (0.767, None, 5.4e6, 631e6)),
+    "lite2": (_LITE_README, (0.776, None, 6.1e6, 899e6)),
+    "lite3": (_LITE_README, (0.798, None, 8.2e6, 1.44e9)),
+    "lite4": (_LITE_README, (0.815, None, 13.0e6, 2.64e9)),
+}
+
+
+def released() -> Iterator[BaselineSpec]:
+    """The specs, each scaled from its family's smallest network."""
+    for name, (source, values) in PUBLISHED.items():
+        parent = load("efficientnet_lite0" if name.startswith("lite") else "efficientnet_b0")
+        chosen = PRESETS[name]
+        scaled = compound_scale(parent.architecture, chosen)
+        rule = f"preset {name}"
+        record = ScalingRecord(parent.name, parent.digest, rule, chosen.width, chosen.depth, chosen.resolution)
+        figures = tuple(
+            Figure(metric, value, "published", source)
+            for metric, value in zip(_METRICS, values, strict=True)
+            if value is not None
+        )
+        provenance = Provenance(f"{parent.name} with the coefficients of tensorflow/tpu", scaling=record)
+        yield BaselineSpec(f"efficientnet_{name}", scaled, provenance, figures)
+
+
+def main(folder: Path) -> None:
+    """Write all of them into a folder."""
+    for spec in released():
+        write_spec(spec, folder / f"{spec.name}.yaml")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
