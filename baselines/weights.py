@@ -1,0 +1,324 @@
+"""Weights in and out, under the names that other projects give the same layers.
+
+A *naming* says what a project calls each of our layers. Ours is that of `search_spaces.network`; the others are timm's,
+torchvision's (its EfficientNet, MobileNetV2 and MNASNet differ) and that of lukemelas/EfficientNet-PyTorch, which ports
+of TensorFlow's checkpoints have too. Tensors are renamed and never changed.
+
+Weights that come from TensorFlow want ``padding: same`` in the spec; the tensors do not say so.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.architecture import Architecture
+from search_spaces.cost import layer_costs
+from search_spaces.errors import MnasError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from search_spaces.network import Network
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a layer of a block lies.
+
+    Attributes:
+        kind: its name in our block: ``expand``, ``depthwise``, ``se.reduce``, ``se.expand``, ``project``, ``conv``.
+        stage, layer, block: index of the stage, of the block in its stage, of the block in the network, from 0.
+        convolution: index among the block's convolutions that have a batch norm.
+        part: index among the block's parts, of which squeeze-excite is one.
+        expanded: whether the block has an expansion.
+    """
+
+    kind: str
+    stage: int
+    layer: int
+    block: int
+    convolution: int
+    part: int
+    expanded: bool
+
+
+# Of a convolution, and of the batch norm behind it (None for layers with a bias).
+_Names = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What a project calls our layers.
+
+    Attributes:
+        stem, head: convolution and batch norm.
+        classifier: the linear layer.
+        in_block: the names of a layer of a block.
+    """
+
+    stem: _Names
+    head: Callable[[Architecture], _Names]
+    classifier: str
+    in_block: Callable[[_Place], _Names]
+
+    def names(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
+        """Pairs of our module and theirs, for all modules that have parameters, in order."""
+        fixed = {"stem": self.stem, "head": self.head(architecture), "classifier": (self.classifier, None)}
+        places = dict(_places(architecture))
+        for layer in layer_costs(architecture):
+            theirs, norm = fixed[layer.name] if layer.name in fixed else self.in_block(places[layer.name])
+            if norm is None:
+                yield layer.name, theirs
+            else:
+                yield f"{layer.name}.0", theirs
+                yield f"{layer.name}.1", norm
+
+
+def _places(architecture: Architecture) -> Iterator[tuple[str, _Place]]:
+    kinds: dict[str, list[str]] = {}
+    for layer in layer_costs(architecture):
+        if layer.name.startswith("stages."):
+            _, stage, index, kind = layer.name.split(".", 3)
+            kinds.setdefault(f"stages.{stage}.{index}", []).append(kind)
+    for number, shape in enumerate(architecture.blocks):
+        own = kinds[shape.name]
+        for position, kind in enumerate(own):
+            before = own[:position]
+            squeezes = sum(name.startswith("se.") for name in before)
+            yield (
+                f"{shape.name}.{kind}",
+                _Place(
+                    kind=kind,
+                    stage=shape.stage,
+                    layer=shape.layer,
+                    block=number,
+                    convolution=len(before) - squeezes,
+                    part=len(before) - (squeezes > 0) * (squeezes - (kind != "se.expand")),
+                    expanded="expand" in own,
+                ),
+            )
+
+
+def _own(place: _Place) -> _Names:
+    name = f"stages.{place.stage}.{place.layer}.{place.kind}"
+    return (name, None) if place.kind.startswith("se.") else (f"{name}.0", f"{name}.1")
+
+
+def _timm(place: _Place) -> _Names:
+    # timm builds an MBConv without expansion as its depthwise-separable block, whose last convolution is "pw".
+    name = {
+        "expand": "conv_pw",
+        "depthwise": "conv_dw",
+        "project": "conv_pwl" if place.expanded else "conv_pw",
+        "conv": "conv",
+        "se.reduce": "se.conv_reduce",
+        "se.expand": "se.conv_expand",
+    }[place.kind]
+    prefix = f"blocks.{place.stage}.{place.layer}"
+    norm = None if place.kind.startswith("se.") else f"{prefix}.bn{place.convolution + 1}"
+    return f"{prefix}.{name}", norm
+
+
+def _lukemelas(place: _Place) -> _Names:
+    name, norm = {
+        "expand": ("_expand_conv", "_bn0"),
+        "depthwise": ("_depthwise_conv", "_bn1"),
+        "project": ("_project_conv", "_bn2"),
+        "se.reduce": ("_se_reduce", None),
+        "se.expand": ("_se_expand", None),
+    }[place.kind]
+    prefix = f"_blocks.{place.block}"
+    return f"{prefix}.{name}", norm and f"{prefix}.{norm}"
+
+
+def _torchvision(place: _Place) -> _Names:
+    prefix = f"features.{place.stage + 1}.{place.layer}.block.{place.part}"
+    squeeze = {"se.reduce": "fc1", "se.expand": "fc2"}.get(place.kind)
+    return (f"{prefix}.{squeeze}", None) if squeeze else (f"{prefix}.0", f"{prefix}.1")
+
+
+def _torchvision_mobilenet(place: _Place) -> _Names:
+    prefix, part = f"features.{place.block + 1}.conv", place.part
+    if place.kind == "project":
+        return f"{prefix}.{part}", f"{prefix}.{part + 1}"
+    return f"{prefix}.{part}.0", f"{prefix}.{part}.1"
+
+
+def _torchvision_mnasnet(place: _Place) -> _Names:
+    # The first stage's layers lie in the network itself, behind the stem's 0 to 2; the stages after it are 8 and up.
+    if place.stage == 0:
+        prefix, first = "layers", 3
+    else:
+        prefix, first = f"layers.{place.stage + 7}.{place.layer}.layers", 0
+    number = first + 3 * place.convolution
+    return f"{prefix}.{number}", f"{prefix}.{number + 1}"
+
+
+NAMINGS: dict[str, Naming] = {
+    "mnas": Naming(("stem.0", "stem.1"), lambda net: ("head.0", "head.1"), "classifier", _own),
+    "timm": Naming(("conv_stem", "bn1"), lambda net: ("conv_head", "bn2"), "classifier", _timm),
+    "lukemelas": Naming(("_conv_stem", "_bn0"), lambda net: ("_conv_head", "_bn1"), "_fc", _lukemelas),
+    "torchvision": Naming(
+        ("features.0.0", "features.0.1"),
+        lambda net: (f"features.{len(net.stages) + 1}.0", f"features.{len(net.stages) + 1}.1"),
+        "classifier.1",
+        _torchvision,
+    ),
+    "torchvision-mobilenet": Naming(
+        ("features.0.0", "features.0.1"),
+        lambda net: (f"features.{net.num_blocks + 1}.0", f"features.{net.num_blocks + 1}.1"),
+        "classifier.1",
+        _torchvision_mobilenet,
+    ),
+    "torchvision-mnasnet": Naming(
+        ("layers.0", "layers.1"),
+        lambda net: (f"layers.{len(net.stages) + 7}", f"layers.{len(net.stages) + 8}"),
+        "classifier.1",
+        _torchvision_mnasnet,
+    ),
+}
+
+
+def load_weights(network: Network, file: Path, *, keep_classifier: bool = False) -> str:
+    """Load the weights in a file, in whichever naming they are.
+
+    Args:
+        network: of `search_spaces.network.build_network`; unchanged where this raises.
+        file: safetensors, or a .pth with a state dict. Code in a .pth is never executed.
+        keep_classifier: leave the classifier of the network as it is, such as for another number of classes.
+
+    Returns:
+        The naming that was found, a key of `NAMINGS`.
+
+    Raises:
+        MnasError: the file cannot be read, holds more than tensors, or does not fit; the first layer that does not is
+            named, with both shapes.
+    """
+    tensors = _read(file)
+    naming, ours = _renamed(network.architecture, tensors, file)
+    expected = network.state_dict()
+    if keep_classifier:
+        ours = {name: tensor for name, tensor in ours.items() if not name.startswith("classifier.")}
+        ours |= {name: tensor for name, tensor in expected.items() if name.startswith("classifier.")}
+    # A counter that older checkpoints do not have; nothing is computed from it at a fixed momentum.
+    for name, tensor in expected.items():
+        if name.endswith(".num_batches_tracked"):
+            ours.setdefault(name, tensor)
+    for name, tensor in expected.items():
+        if name not in ours:
+            raise MnasError(f"{file}: {name} is missing ({naming} naming); give the weights of this very network")
+        if ours[name].shape != tensor.shape:
+            raise MnasError(f"{file}: {_shape_problem(name, tuple(ours[name].shape), tuple(tensor.shape))}")
+    network.load_state_dict(ours)
+    return naming
+
+
+def _shape_problem(name: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    problem = f"{name} has shape {given}, the network's is {wanted}; "
+    if name.startswith("classifier."):
+        return problem + f"set num_classes: {given[0]} in the spec, or load all but the classifier (keep_classifier)"
+    return problem + "give the weights of this very network"
+
+
+def save_weights(network: Network, file: Path, naming: str = "mnas") -> None:
+    """Write a network's weights under the names of another project, as safetensors or (ending .pth or .pt) for torch.
+
+    Raises:
+        MnasError: the naming or the ending is unknown, or the naming has no word for a layer; nothing is written then.
+    """
+    if naming not in NAMINGS:
+        raise unknown_name("naming", naming, NAMINGS)
+    modules = _module_names(network.architecture, naming)
+    state = {}
+    for name, tensor in network.state_dict().items():
+        module, _, leaf = name.rpartition(".")
+        state[f"{modules[module]}.{leaf}"] = tensor.detach().cpu().contiguous()
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(state, file)
+        elif file.suffix in (".pth", ".pt"):
+            import torch
+
+            torch.save(state, file)
+        else:
+            raise MnasError(f"{file}: the ending is not .safetensors, .pth or .pt; choose one of them")
+    except (OSError, RuntimeError) as error:
+        raise MnasError(f"{file}: cannot be written ({error}); choose another place") from None
+
+
+def _module_names(architecture: Architecture, naming: str) -> dict[str, str]:
+    try:
+        return dict(NAMINGS[naming].names(architecture))
+    except KeyError as error:
+        raise MnasError(f"naming: {naming} has no word for a layer of kind {error}; choose mnas or timm") from None
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name."""
+    import torch
+
+    data: Any
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
+
+            try:
+                data = load_file(file)
+            except SafetensorError as error:
+                raise MnasError(f"{file}: not a whole safetensors file ({error}); fetch it again") from None
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of unusual pickles: what cannot be read raises
+                data = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise MnasError(
+            f"{file}: holds more than tensors (pickled objects, which are never executed), or is damaged; "
+            "save its state_dict alone"
+        ) from None
+    except OSError as error:
+        raise MnasError(f"{file}: cannot be read ({error.strerror or error}); check the path") from None
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        if isinstance(error, MnasError):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MnasError(f"{file}: not a whole file of torch.save ({reason}); fetch it again") from None
+    for wrapper in ("state_dict", "model"):
+        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
+            data = data[wrapper]
+    if not isinstance(data, Mapping) or not all(isinstance(value, torch.Tensor) for value in data.values()):
+        raise MnasError(f"{file}: not a state dict (names and tensors); save the network's state_dict")
+    return {str(name).removeprefix("module."): tensor for name, tensor in data.items()}
+
+
+def _renamed(architecture: Architecture, tensors: Mapping[str, Tensor], file: Path) -> tuple[str, dict[str, Tensor]]:
+    """The naming that fits best, and the tensors under our names."""
+    best: tuple[int, str, dict[str, str]] = (0, "", {})
+    for naming in NAMINGS:
+        try:
+            theirs = {their: our for our, their in _module_names(architecture, naming).items()}
+        except MnasError:
+            continue
+        hits = sum(name.rpartition(".")[0] in theirs for name in tensors)
+        best = max(best, (hits, naming, theirs), key=lambda entry: entry[0])
+    hits, naming, theirs = best
+    if 2 * hits < len(tensors) or not hits:
+        known = ", ".join(NAMINGS)
+        example = next(iter(tensors), "nothing")
+        raise MnasError(
+            f"{file}: names such as {example!r} are none of {known} for this network; give its weights in one of them"
+        )
+    ours = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        if module not in theirs:
+            raise MnasError(f"{file}: {name} is no layer of the network ({naming} naming); give this network's weights")
+        ours[f"{theirs[module]}.{leaf}"] = tensor
+    return naming, ours
