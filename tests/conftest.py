@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from baselines import load
+from baselines.torchvision_import import import_torchvision
 from search_spaces import Architecture, SearchSpace, load_space
 
+# Seeded like every other test, and without a clock.
+settings.register_profile(
+    "mnas", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+settings.load_profile("mnas")
+
+# Other projects' networks, which `make test` installs there.
+PEERS = Path(__file__).resolve().parents[1] / ".peers"
+sys.path.append(str(PEERS))
 # Measurements that are not part of the project; ACCEL_NASBENCH says where they are.
 BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data" / "accel-nasbench"
 
@@ -22,6 +36,14 @@ def space() -> SearchSpace:
 @pytest.fixture(scope="session")
 def b0() -> Architecture:
     return load("efficientnet_b0").architecture
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Any:
+    """The module, which works beside any torch; see `baselines.torchvision_import`."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed; make test puts it into .peers")
+    return import_torchvision()
 
 
 @pytest.fixture(scope="session")

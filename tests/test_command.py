@@ -435,3 +435,55 @@ def test_python_in_the_readme_runs() -> None:
     expected = [line.split("#")[1].strip() for line in code.splitlines() if line.startswith("print(")]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == expected
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("name", ["timm", "torchvision", "tf"])
+def test_export_and_import(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["export", "mnasnet_a1", "--format", name]) == 0
+    Path("printed.json").write_text(capsys.readouterr().out)
+    assert main(["export", "mnasnet_a1", "--format", name, "--out", "written.json"]) == 0
+    assert json.loads(Path("printed.json").read_text()) == json.loads(Path("written.json").read_text())
+    capsys.readouterr()
+    found = run_json(capsys, "import", "written.json", "--format", name, "--name", "mine")
+    assert found["digest"] == run_json(capsys, "show", "mnasnet_a1")["digest"]
+    assert run_json(capsys, "show", "mine")["digest"] == found["digest"]
+    assert main(["export", "mnasnet_a1", "--format", name, "--out", "written.json"]) == 2
+    assert "written.json is there already" in capsys.readouterr().err
+    document = json.loads(Path("written.json").read_text())
+    Path("broken.json").write_text(json.dumps({**document, "num_classes": 0}))
+    assert main(["import", "broken.json", "--format", name, "--name", "other"]) == 2
+    assert capsys.readouterr().err.startswith("mnas: broken.json: num_classes: 0 is not an integer")
+    assert not Path("specs/other.yaml").exists()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_export_for_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
+    import onnxruntime
+    import torch
+
+    from baselines import load
+    from baselines.weights import save_weights
+    from search_spaces.network import build_network
+
+    assert main(["scale", "mnasnet_small", "--resolution", "64", "--name", "tiny"]) == 0
+    torch.manual_seed(3)
+    network = build_network(load("tiny").architecture).eval()
+    save_weights(network, Path("tiny.safetensors"))
+    for name, file in (("onnx", "tiny.onnx"), ("torch", "tiny.pt2")):
+        assert main(["export", "tiny", "--format", name, "--weights", "tiny.safetensors"]) == 0
+        assert Path(file).is_file()
+        assert main(["export", "tiny", "--format", name]) == 2
+        assert f"{file} is there already" in capsys.readouterr().err
+    images = torch.randn(5, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(images)
+    session = onnxruntime.InferenceSession("tiny.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": images.numpy()})
+    torch.testing.assert_close(torch.as_tensor(found), expected, rtol=1e-4, atol=1e-5)
+    again = torch.export.load("tiny.pt2").module()(images)
+    torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-5)
+    Path("cut.pth").write_bytes(b"")
+    assert main(["export", "tiny", "--format", "onnx", "--out", "x.onnx", "--weights", "cut.pth"]) == 2
+    assert capsys.readouterr().err.startswith("mnas: cut.pth: not a whole file")
+    assert not Path("x.onnx").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,17 +14,9 @@ import torch
 from torch import nn
 
 from baselines import load
-from baselines.torchvision_import import import_torchvision
 from baselines.weights import NAMINGS, load_weights, save_weights
 from search_spaces import Architecture, MnasError
 from search_spaces.network import Network, build_network
-
-
-@pytest.fixture(scope="module")
-def torchvision() -> Any:
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    return import_torchvision()
 
 
 def lived_in(network: nn.Module) -> nn.Module:

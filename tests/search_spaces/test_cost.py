@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces import Architecture, SearchSpace, architecture_cost, layer_costs, part_costs
@@ -83,7 +83,7 @@ def test_b0_against_other_counters(b0: Architecture) -> None:
     assert architecture_cost(b0).params == module_params(b0) == 5_288_548
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(architectures)
 def test_any_architecture_against_torch(architecture: Architecture) -> None:
     cost = architecture_cost(architecture)
