@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from baselines.console import Commands, labelled, millions, pointer, print_json, show, titled_table
+from baselines.console import Commands, count, labelled, millions, pointer, print_json, show, titled_table
+from baselines.counts import COUNTERS
 from baselines.formats import FORMATS, export_architecture, import_architecture
 from baselines.registry import load, names, own_file
-from baselines.report import describe, layer_table, notes, spec_table
+from baselines.report import counts_table, describe, layer_table, memory_line, notes, spec_table
 from baselines.spec import BaselineSpec, Provenance, write_spec
 from search_spaces import FieldError, MnasError, architecture_cost
 from search_spaces.errors import unknown_name
@@ -25,6 +27,9 @@ def register(commands: Commands) -> None:
     parser = commands.add_parser("show", help="a spec as a table with its exact cost", description=text)
     parser.add_argument("spec", metavar="SPEC", help="name of a baseline, or path of a spec file")
     parser.add_argument("--per-layer", action="store_true", help="list every convolution and linear layer too")
+    parser.add_argument("--resolution", type=count, help="side of the image in pixels (default: that of SPEC)")
+    parser.add_argument("--classes", type=count, help="number of classes (default: that of SPEC)")
+    parser.add_argument("--count-with", metavar="TOOL", help=f"count as another tool does: {', '.join(COUNTERS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_show)
 
@@ -55,11 +60,25 @@ def register(commands: Commands) -> None:
 def run_show(arguments: argparse.Namespace) -> None:
     """Show a spec."""
     spec = load(arguments.spec)
+    net = spec.architecture
+    spec = replace(
+        spec,
+        architecture=replace(
+            net,
+            resolution=arguments.resolution or net.resolution,
+            num_classes=arguments.classes or net.num_classes,
+        ),
+    )
+    if arguments.count_with not in (None, *COUNTERS):
+        raise unknown_name("counter", arguments.count_with, COUNTERS)
+    other = COUNTERS[arguments.count_with](spec.architecture) if arguments.count_with else None
     if arguments.json:
-        print_json(describe(spec, per_layer=arguments.per_layer))
+        data = describe(spec, per_layer=arguments.per_layer)
+        print_json(data if other is None else {**data, "counted_with": {**asdict(other), "total": other.total}})
         return
     layers = [layer_table(spec)] if arguments.per_layer else []
-    show(*layers, spec_table(spec), *notes(spec))
+    counts = [] if other is None else [counts_table(spec.architecture, other)]
+    show(*layers, spec_table(spec), memory_line(spec.architecture), *notes(spec), *counts)
 
 
 def run_baselines(arguments: argparse.Namespace) -> None:

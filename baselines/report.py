@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.console import macs_text, titled_table
 from baselines.spec import BaselineSpec, Figure, spec_to_dict
-from search_spaces import ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
+from search_spaces import Architecture, ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
 from search_spaces.architecture import strided
+from search_spaces.memory import layer_memory, network_memory
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from baselines.counts import OtherCount
 
 PART_COLUMNS = [
     ("part", "left"),
@@ -35,6 +39,7 @@ def describe(spec: BaselineSpec, *, per_layer: bool = False) -> dict[str, Any]:
         "macs": cost.macs,
         "params": cost.params,
         "activations": cost.activations,
+        "memory": asdict(network_memory(spec.architecture)),
         "blocks": spec.architecture.num_blocks,
         "parts": [{"name": name, "macs": part.macs, "params": part.params} for name, part in parts],
         "spec": spec_to_dict(spec),
@@ -47,8 +52,10 @@ def describe(spec: BaselineSpec, *, per_layer: bool = False) -> dict[str, Any]:
                 "resolution": layer.resolution,
                 "macs": layer.cost.macs,
                 "params": layer.cost.params,
+                "activations": layer.cost.activations,
+                "memory": {"inference": memory.live, "training": memory.kept},
             }
-            for layer in layer_costs(spec.architecture)
+            for layer, memory in zip(layer_costs(spec.architecture), layer_memory(spec.architecture), strict=True)
         ]
     return data
 
@@ -108,11 +115,34 @@ def spec_table(spec: BaselineSpec) -> Table:
 
 def layer_table(spec: BaselineSpec) -> Table:
     """Every convolution and linear layer of a spec."""
-    headers = [("layer", "left"), ("channels", "right"), ("output px", "right"), ("params", "right"), ("MACs", "right")]
-    table = titled_table("Layers", headers)
-    for layer in layer_costs(spec.architecture):
-        counts = (layer.out_channels, layer.resolution, f"{layer.cost.params:,}", f"{layer.cost.macs:,}")
-        table.add_row(layer.name, *map(str, counts))
+    names = ("channels", "px out", "params", "MACs", "live", "kept")
+    table = titled_table("Layers", [("layer", "left"), *((name, "right") for name in names)])
+    for layer, memory in zip(layer_costs(spec.architecture), layer_memory(spec.architecture), strict=True):
+        counts = (layer.cost.params, layer.cost.macs, memory.live, memory.kept)
+        cells = (str(layer.out_channels), str(layer.resolution), *(f"{count:,}" for count in counts))
+        table.add_row(layer.name, *cells)
+    return table
+
+
+def memory_line(architecture: Architecture) -> str:
+    """Activation memory of a network for a person."""
+    memory = network_memory(architecture)
+    parts = (("inference", "at the peak of inference"), ("training", "kept for the backward pass"))
+    texts = [f"{4 * getattr(memory, name) / 2**20:,.1f} MiB {text}" for name, text in parts]
+    return f"Memory: activations of one image in float32: {', '.join(texts)}"
+
+
+def counts_table(architecture: Architecture, other: OtherCount) -> Table:
+    """Our MACs beside what another tool counts."""
+    macs = architecture_cost(architecture).macs
+    table = titled_table(f"Counted with {other.tool}", [("counted", "left"), ("count", "right")])
+    for name, count in sorted(other.items.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{count:,}")
+    table.add_section()
+    table.add_row("its total", f"{other.total:,}", style="bold")
+    table.add_row("our MACs: convolutions and linear layers", f"{macs:,}", style="bold")
+    table.add_row("its total over our MACs", f"{other.total / macs:.4f}")
+    table.add_row("its unit", other.unit)
     return table
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from search_spaces.architecture import Architecture, BlockShape, ConvLayer, MBConv, Stage, stage_blocks, strided
 
@@ -30,6 +31,9 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.macs + other.macs, self.params + other.params, self.activations + other.activations)
 
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.macs * times, self.params * times, self.activations * times)
+
 
 @dataclass(frozen=True)
 class LayerCost:
@@ -48,9 +52,22 @@ class LayerCost:
     cost: Cost
 
 
+# What the formulas below give of a layer: its name in the block, its output's channels and side, and its cost as bare
+# numbers (MACs, params, activations). A search costs architectures by the million, so nothing is made into objects
+# before somebody looks at a layer.
+_Layer = tuple[str, int, int, tuple[int, int, int]]
+
+
 def architecture_cost(architecture: Architecture) -> Cost:
     """Exact cost of the whole network for one image at the architecture's own resolution."""
-    return total(layer.cost for layer in layer_costs(architecture))
+    stem = architecture.stem
+    resolution, channels = strided(architecture.resolution, stem.stride), stem.out_channels
+    result = stem_cost(stem, architecture.resolution).cost
+    for stage in architecture.stages:
+        result += stage_cost(stage, channels, resolution)
+        resolution, channels = strided(resolution, stage.stride), stage.out_channels
+    layers = _head_layers(architecture.head, channels, resolution, architecture.num_classes)
+    return result + _sum(layers)
 
 
 def part_costs(architecture: Architecture) -> list[tuple[str, Cost]]:
@@ -65,8 +82,9 @@ def part_costs(architecture: Architecture) -> list[tuple[str, Cost]]:
 
 def stage_cost(stage: Stage, in_channels: int, resolution: int) -> Cost:
     """Exact cost of one stage for input of ``in_channels`` x ``resolution`` x ``resolution``."""
-    blocks = stage_blocks(stage, in_channels, resolution)
-    return total(layer.cost for block in blocks for layer in _block_layers(block))
+    first, *second = (_sum(_block_layers(block)) for block in islice(stage_blocks(stage, in_channels, resolution), 2))
+    # All blocks but the first are equal.
+    return first + second[0] * (stage.num_layers - 1) if second else first
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -76,54 +94,71 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 def layer_costs(architecture: Architecture) -> Iterator[LayerCost]:
     """Every convolution and linear layer in order."""
-    stem, head = architecture.stem, architecture.head
-    yield stem_cost(stem, architecture.resolution)
+    yield stem_cost(architecture.stem, architecture.resolution)
     for block in architecture.blocks:
-        yield from _block_layers(block)
+        yield from _named(f"{block.name}.", _block_layers(block))
     last = architecture.blocks[-1]
-    yield from head_costs(head, last.out_channels, last.out_resolution, architecture.num_classes)
+    yield from head_costs(architecture.head, last.out_channels, last.out_resolution, architecture.num_classes)
 
 
 def stem_cost(stem: ConvLayer, resolution: int) -> LayerCost:
     """Cost of the first convolution, on an RGB image of ``resolution`` x ``resolution``."""
-    return _convolution("stem", 3, stem.out_channels, stem.kernel_size, strided(resolution, stem.stride))
+    (layer,) = _named(
+        "", [_convolution("stem", 3, stem.out_channels, stem.kernel_size, strided(resolution, stem.stride))]
+    )
+    return layer
 
 
 def head_costs(head: ConvLayer, in_channels: int, resolution: int, num_classes: int) -> Iterator[LayerCost]:
     """Cost of the last convolution and of the classifier."""
-    out_resolution = strided(resolution, head.stride)
-    yield _convolution("head", in_channels, head.out_channels, head.kernel_size, out_resolution)
+    return _named("", _head_layers(head, in_channels, resolution, num_classes))
+
+
+def _named(prefix: str, layers: Iterable[_Layer]) -> Iterator[LayerCost]:
+    for name, channels, resolution, cost in layers:
+        yield LayerCost(prefix + name, channels, resolution, Cost(*cost))
+
+
+def _sum(layers: Iterable[_Layer]) -> Cost:
+    macs = params = activations = 0
+    for _, _, _, cost in layers:
+        macs += cost[0]
+        params += cost[1]
+        activations += cost[2]
+    return Cost(macs, params, activations)
+
+
+def _head_layers(head: ConvLayer, in_channels: int, resolution: int, num_classes: int) -> Iterator[_Layer]:
+    yield _convolution("head", in_channels, head.out_channels, head.kernel_size, strided(resolution, head.stride))
     yield _pointwise_with_bias("classifier", head.out_channels, num_classes)
 
 
-def _block_layers(block: BlockShape) -> Iterator[LayerCost]:
+def _block_layers(block: BlockShape) -> Iterator[_Layer]:
     hidden, kernel_size, out_resolution = block.hidden_channels, block.block.kernel_size, block.out_resolution
     inverted = isinstance(block.block, MBConv)
     if not inverted:
-        yield _convolution(f"{block.name}.conv", block.in_channels, hidden, kernel_size, out_resolution)
+        yield _convolution("conv", block.in_channels, hidden, kernel_size, out_resolution)
     else:
         if hidden != block.in_channels:
-            yield _convolution(f"{block.name}.expand", block.in_channels, hidden, 1, block.in_resolution)
-        yield _convolution(f"{block.name}.depthwise", hidden, hidden, kernel_size, out_resolution, groups=hidden)
+            yield _convolution("expand", block.in_channels, hidden, 1, block.in_resolution)
+        yield _convolution("depthwise", hidden, hidden, kernel_size, out_resolution, groups=hidden)
     if block.squeeze_channels:
-        yield _pointwise_with_bias(f"{block.name}.se.reduce", hidden, block.squeeze_channels)
-        yield _pointwise_with_bias(f"{block.name}.se.expand", block.squeeze_channels, hidden)
+        yield _pointwise_with_bias("se.reduce", hidden, block.squeeze_channels)
+        yield _pointwise_with_bias("se.expand", block.squeeze_channels, hidden)
     if inverted:
-        yield _convolution(f"{block.name}.project", hidden, block.out_channels, 1, out_resolution)
+        yield _convolution("project", hidden, block.out_channels, 1, out_resolution)
 
 
 def _convolution(
     name: str, in_channels: int, out_channels: int, kernel_size: int, out_resolution: int, groups: int = 1
-) -> LayerCost:
+) -> _Layer:
     """A convolution without bias, and the two parameters a channel of the batch norm behind it."""
     weights = kernel_size * kernel_size * (in_channels // groups) * out_channels
     pixels = out_resolution * out_resolution
-    cost = Cost(macs=weights * pixels, params=weights + 2 * out_channels, activations=out_channels * pixels)
-    return LayerCost(name, out_channels, out_resolution, cost)
+    return name, out_channels, out_resolution, (weights * pixels, weights + 2 * out_channels, out_channels * pixels)
 
 
-def _pointwise_with_bias(name: str, in_features: int, out_features: int) -> LayerCost:
+def _pointwise_with_bias(name: str, in_features: int, out_features: int) -> _Layer:
     """A linear layer, or a 1x1 convolution on a map of one pixel."""
     weights = in_features * out_features
-    cost = Cost(macs=weights, params=weights + out_features, activations=out_features)
-    return LayerCost(name, out_features, 1, cost)
+    return name, out_features, 1, (weights, weights + out_features, out_features)

@@ -487,3 +487,23 @@ def test_export_for_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "tiny", "--format", "onnx", "--out", "x.onnx", "--weights", "cut.pth"]) == 2
     assert capsys.readouterr().err.startswith("mnas: cut.pth: not a whole file")
     assert not Path("x.onnx").exists()
+
+
+def test_show_under_other_rules_and_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    data = run_json(
+        capsys, "show", "efficientnet_b1", "--resolution", "224", "--classes", "10", "--count-with", "torch"
+    )
+    # EfficientNet-B1 with 10 classes, and at 224 px twice what torch's counter calls flops.
+    assert data["params"] == 6_525_994
+    assert data["counted_with"]["total"] == 2 * data["macs"]
+    assert data["memory"]["training"] > data["memory"]["inference"] > 0
+    layers = run_json(capsys, "show", "efficientnet_b0", "--per-layer")["layers"]
+    assert sum(layer["macs"] for layer in layers) == 385_814_752
+    assert main(["show", "efficientnet_b0", "--count-with", "thop-rules"]) == 0
+    text = capsys.readouterr().out
+    for part in ("415,145,024", "1.0760", "MiB at the peak of inference"):
+        assert part in text
+    assert main(["show", "efficientnet_b0", "--count-with", "thop"]) == 2
+    assert "unknown counter 'thop'; did you mean 'thop-rules'?" in capsys.readouterr().err
+    assert main(["show", "efficientnet_b0", "--resolution", "16"]) == 2
+    assert "resolution: 16 is smaller than the network's total stride" in capsys.readouterr().err

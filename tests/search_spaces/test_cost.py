@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
@@ -92,14 +93,15 @@ def test_any_architecture_against_torch(architecture: Architecture) -> None:
 
 
 def test_random_members_against_torch(space: SearchSpace) -> None:
-    rows = space.sample_indices(np.random.default_rng(0), 30)
+    rows = space.sample_indices(np.random.default_rng(0), 200)
     for architecture in space.decode_indices(rows):
         cost = architecture_cost(architecture)
         assert (cost.macs, cost.params) == (torch_macs(architecture), module_params(architecture))
 
 
+@pytest.mark.slow
 def test_random_members_against_fvcore(space: SearchSpace) -> None:
-    rows = space.sample_indices(np.random.default_rng(1), 3)
+    rows = space.sample_indices(np.random.default_rng(1), 200)
     for architecture in space.decode_indices(rows):
         assert architecture_cost(architecture).macs == fvcore_macs(architecture)
 

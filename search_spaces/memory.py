@@ -1,0 +1,139 @@
+"""Activation memory of a network in closed form, in elements for one image (times 4 for bytes of float32).
+
+*Inference* is the most that must be alive at once while the layers run one after the other, each convolution together
+with its batch norm and activation, additions and gates in place: what a deployed runtime needs, without reordering.
+
+*Training* is what is kept from the forward to the backward pass, as PyTorch's autograd does for the network that
+`search_spaces.network.build_network` makes: the input of every convolution and linear layer, of every batch norm, and
+the input (of ReLU the output) of every activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from search_spaces.architecture import Architecture, BlockShape, ConvBlock, MBConv, strided
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """Memory of one layer (names as of `search_spaces.cost.LayerCost`), in elements for one image.
+
+    Attributes:
+        live: alive while the layer runs: its input, its output, and what waits for a later addition.
+        kept: for the backward pass, by the layer and what follows it up to the next one.
+    """
+
+    name: str
+    live: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a whole network, in elements for one image; see the module.
+
+    Attributes:
+        inference: peak during inference.
+        training: kept for the backward pass.
+    """
+
+    inference: int
+    training: int
+
+
+@dataclass
+class _Map:
+    """A feature map: channels, side in pixels, and whether something keeps it for the backward pass."""
+
+    channels: int
+    side: int
+    kept: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.channels * self.side**2
+
+    def keep(self) -> int:
+        """Keep it: how many elements that adds."""
+        added = 0 if self.kept else self.size
+        self.kept = True
+        return added
+
+
+def network_memory(architecture: Architecture) -> Memory:
+    """Peak of inference and total of training."""
+    layers = list(layer_memory(architecture))
+    return Memory(max(layer.live for layer in layers), sum(layer.kept for layer in layers))
+
+
+def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
+    """Memory of every convolution and linear layer in order."""
+    # ReLU alone keeps its output, from which its derivative follows; it is the map that the next layer takes.
+    output_kept = architecture.activation == "relu"
+    stem, head = architecture.stem, architecture.head
+    image = _Map(3, architecture.resolution)
+    features = _Map(stem.out_channels, strided(image.side, stem.stride), output_kept)
+    kept = _keep_input(architecture, image, features, stem.kernel_size, stem.stride)
+    yield LayerMemory("stem", image.size + features.size, kept + 2 * features.size)
+    for index, block in enumerate(architecture.blocks):
+        # The mask of drop-connect: one number.
+        mask = 1 if block.skip != "none" and architecture.drop_connect * index > 0 else 0
+        yield from _block_memory(architecture, block, features, output_kept, mask)
+        # The output of a projection or an addition; of a plain convolution, it is the activation's own.
+        own = isinstance(block.block, ConvBlock) and block.skip == "none" and not block.squeeze_channels
+        features = _Map(block.out_channels, block.out_resolution, own and output_kept)
+    after = _Map(head.out_channels, strided(features.side, head.stride), output_kept)
+    kept = _keep_input(architecture, features, after, head.kernel_size, head.stride)
+    yield LayerMemory("head", features.size + after.size, kept + 2 * after.size)
+    # The classifier keeps its input, dropout its mask.
+    vectors = 2 if architecture.dropout else 1
+    yield LayerMemory("classifier", head.out_channels + architecture.num_classes, vectors * head.out_channels)
+
+
+def _keep_input(architecture: Architecture, inputs: _Map, outputs: _Map, kernel_size: int, stride: int) -> int:
+    """What a convolution keeps of its input: the map, or its copy with TensorFlow's padding."""
+    if architecture.padding == "same" and stride > 1:
+        padded = max((outputs.side - 1) * stride + kernel_size, inputs.side)
+        return inputs.channels * padded**2
+    return inputs.keep()
+
+
+def _block_memory(
+    architecture: Architecture, block: BlockShape, entry: _Map, output_kept: bool, mask: int
+) -> Iterator[LayerMemory]:
+    kernel_size, stride, name = block.block.kernel_size, block.stride, block.name
+    inverted = isinstance(block.block, MBConv)
+    # The input of the block waits for the addition at its end.
+    waiting = 0 if block.skip == "none" else entry.size
+    exit_ = block.out_channels * block.out_resolution**2
+    pooled = exit_ if block.skip == "pool" else 0
+    inputs = entry
+    if inverted and block.hidden_channels != block.in_channels:
+        inputs = _Map(block.hidden_channels, block.in_resolution, output_kept)
+        yield LayerMemory(f"{name}.expand", entry.size + inputs.size, entry.keep() + 2 * inputs.size)
+    hidden = _Map(block.hidden_channels, block.out_resolution, output_kept)
+    layers = [
+        LayerMemory(
+            f"{name}.depthwise" if inverted else f"{name}.conv",
+            inputs.size + hidden.size + (waiting if inputs is not entry else 0),
+            _keep_input(architecture, inputs, hidden, kernel_size, stride) + 2 * hidden.size,
+        )
+    ]
+    if block.squeeze_channels:
+        # Kept: the map and the gate by their product, the mean and the squeezed vector by the two layers, and the
+        # input of the activation between them (of ReLU, its output is the squeezed vector itself).
+        width, squeeze = block.hidden_channels, block.squeeze_channels
+        live = waiting + hidden.size + width + squeeze
+        vectors = squeeze if output_kept else 2 * squeeze
+        layers.append(LayerMemory(f"{name}.se.reduce", live, hidden.keep() + width))
+        layers.append(LayerMemory(f"{name}.se.expand", live, vectors + width))
+        hidden = _Map(hidden.channels, hidden.side)
+    if inverted:
+        layers.append(LayerMemory(f"{name}.project", waiting + hidden.size + exit_, hidden.keep() + exit_))
+    # Behind the last layer, the addition.
+    last = layers[-1]
+    kept = last.kept + mask + (entry.keep() if block.skip == "pool" else 0)
+    yield from layers[:-1]
+    yield LayerMemory(last.name, max(last.live, waiting + exit_ + pooled), kept)
