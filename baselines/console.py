@@ -120,7 +120,9 @@ def show(*parts: RenderableType) -> None:
 
     output = console()
     for part in parts:
-        output.print(part, markup=False, emoji=False, crop=False)
+        # Rather a line that the terminal breaks than a number that is cut.
+        width = max(output.width, output.measure(part).minimum)
+        output.print(part, markup=False, emoji=False, crop=False, width=width)
         if not isinstance(part, str | Text):
             output.print()
 

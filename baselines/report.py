@@ -115,7 +115,7 @@ def spec_table(spec: BaselineSpec) -> Table:
 
 def layer_table(spec: BaselineSpec) -> Table:
     """Every convolution and linear layer of a spec."""
-    names = ("channels", "px out", "params", "MACs", "live", "kept")
+    names = ("ch", "px", "params", "MACs", "live", "kept")
     table = titled_table("Layers", [("layer", "left"), *((name, "right") for name in names)])
     for layer, memory in zip(layer_costs(spec.architecture), layer_memory(spec.architecture), strict=True):
         counts = (layer.cost.params, layer.cost.macs, memory.live, memory.kept)
