@@ -7,7 +7,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from search_spaces.errors import MnasError, shorten, unknown_name
@@ -162,3 +163,14 @@ def titled_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
         whole = position == 0 or justify == "right"
         table.add_column(header, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
     return table
+
+
+@contextmanager
+def progress_bar(total: int, what: str) -> Iterator[Callable[[], None]]:
+    """A bar on stderr with the time left, nothing where that is no terminal; gives what to call at each step."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

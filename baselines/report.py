@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.console import macs_text, titled_table
+from baselines.latency import Protocol, Subject, Timing, compare_text, machine
 from baselines.spec import BaselineSpec, Figure, spec_to_dict
 from search_spaces import Architecture, ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
 from search_spaces.architecture import strided
 from search_spaces.memory import layer_memory, network_memory
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from baselines.counts import OtherCount
@@ -168,3 +171,24 @@ def _figure_text(figure: Figure) -> str:
         spread = "" if figure.std is None else f" ± {100 * figure.std:.2f}"
         return f"{figure.metric} {100 * figure.value:.4g}{spread} %"
     return f"{figure.metric} {figure.value:,.0f}"
+
+
+def latency_view(subjects: Sequence[Subject], timings: Sequence[Timing], protocol: Protocol) -> list[RenderableType]:
+    """Measured times as a table, and how they were measured."""
+    numbers = ("px", "median ms", "quartiles", "images/s", "MiB")
+    columns = [("name", "left"), *((name, "right") for name in numbers), (f"against {timings[-1].name}", "left")]
+    table = titled_table("Latency", columns)
+    for subject, timing in zip(subjects, timings, strict=True):
+        low, high = timing.spread()
+        peak = "-" if timing.peak_bytes is None else f"{timing.peak_bytes / 2**20:.1f}"
+        times = (f"{1e3 * timing.median:.2f}", f"{1e3 * low:.2f}–{1e3 * high:.2f}")
+        against = "" if timing is timings[-1] else compare_text(timing)
+        rate = f"{protocol.batch / timing.median:,.1f}"
+        table.add_row(timing.name, str(subject.resolution), *times, rate, peak, against)
+    how = f"batch {protocol.batch}, {protocol.threads} thread(s), {protocol.runs} rounds after {protocol.warmup}"
+    return [
+        table,
+        f"Measured on {machine(protocol)}; {how}, interleaved; fresh weights, float32.",
+        "MiB: most that tensors hold at once in one run, beside weights.",
+        "Against: ratio within a round, its median and quartiles; a tie is one whose quartiles include 1.",
+    ]

@@ -507,3 +507,16 @@ def test_show_under_other_rules_and_sizes(capsys: pytest.CaptureFixture[str]) ->
     assert "unknown counter 'thop'; did you mean 'thop-rules'?" in capsys.readouterr().err
     assert main(["show", "efficientnet_b0", "--resolution", "16"]) == 2
     assert "resolution: 16 is smaller than the network's total stride" in capsys.readouterr().err
+
+
+def test_latency_prints_a_table_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    specs = ["mnasnet_small", "mobilenet_v2"]
+    data = run_json(capsys, "latency", *specs, "--runs", "2", "--batch", "2")
+    assert [timing["name"] for timing in data["timings"]] == specs
+    assert (data["reference"], data["protocol"]["batch"]) == ("mobilenet_v2", 2)
+    assert main(["latency", *specs, "--runs", "2"]) == 0
+    text = capsys.readouterr().out
+    for part in ("against mobilenet_v2", "batch 1, 1 thread(s), 2 rounds", "mnasnet_small"):
+        assert part in text
+    assert main(["latency", "mnasnet_small", "--device", "gpu"]) == 2
+    assert capsys.readouterr().err.startswith("mnas: device: 'gpu' is not there")

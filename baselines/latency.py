@@ -1,0 +1,301 @@
+"""How long networks take, and how much memory, measured side by side.
+
+The default protocol is that of EfficientNet (arXiv 1905.11946, section 5.2 and Table 4): one core, batch 1, 20 runs.
+Its warm-up, framework and precision are not published; here it is PyTorch in float32 after `Protocol.warmup` runs.
+
+Rounds are interleaved: each round runs every network once, in an order that rotates, so that a machine that becomes
+slower meanwhile hits all alike, and ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.architecture import check_int
+from search_spaces.errors import MnasError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RUNTIMES = ("eager", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to measure.
+
+    Attributes:
+        runs: measured rounds.
+        warmup: rounds before them.
+        batch: images a run.
+        threads: of the processor.
+        device: ``cpu``, ``cuda``, ``cuda:1`` …
+        runtime: one of `RUNTIMES`; onnxruntime on the processor alone.
+
+    Raises:
+        MnasError: a value breaks its rule.
+    """
+
+    runs: int = 20
+    warmup: int = 5
+    batch: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    runtime: str = "eager"
+
+    def __post_init__(self) -> None:
+        check_int("runs", self.runs, 1, 100_000)
+        check_int("warmup", self.warmup, 0, 100_000)
+        check_int("batch", self.batch, 1, 65536)
+        check_int("threads", self.threads, 1, 1024)
+        if self.runtime not in RUNTIMES:
+            raise unknown_name("runtime", self.runtime, RUNTIMES)
+        if self.runtime == "onnxruntime" and self.device != "cpu":
+            raise MnasError(f"device: {self.device!r} with onnxruntime, which runs on the cpu here; leave --device out")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to measure: its name, the module, and the side of its images in pixels."""
+
+    name: str
+    network: nn.Module
+    resolution: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of one network.
+
+    Attributes:
+        name: of the subject.
+        seconds: of each round, in order.
+        ratios: seconds over those of the reference (the last subject), round by round.
+        peak_bytes: most memory of tensors at once in one run, weights not counted; None where the runtime does not say.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    ratios: tuple[float, ...]
+    peak_bytes: int | None
+
+    @property
+    def median(self) -> float:
+        """Median of the rounds, in seconds."""
+        return statistics.median(self.seconds)
+
+    def spread(self) -> tuple[float, float]:
+        """The quartiles of the rounds, in seconds."""
+        return quartiles(self.seconds)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """First and third quartile; the value itself where there is only one."""
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def measure(
+    subjects: Sequence[Subject], protocol: Protocol, on_round: Callable[[], None] = lambda: None
+) -> list[Timing]:
+    """Measure networks by a protocol; random images, evaluation mode, no gradients.
+
+    Args:
+        subjects: the last one is the reference of the ratios.
+        protocol: how.
+        on_round: called after every round, warm-up included.
+
+    Raises:
+        MnasError: the device is not there, onnxruntime is missing, or the memory does not suffice.
+    """
+    import torch
+
+    try:
+        device = torch.device(protocol.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise MnasError(f"device: {protocol.device!r} is not there ({str(error).splitlines()[0]}); try cpu") from None
+    with tempfile.TemporaryDirectory() as folder, _threads(protocol.threads), torch.inference_mode():
+        prepared = [_prepare(subject, protocol, device, Path(folder)) for subject in subjects]
+        rounds: list[list[float]] = []
+        for number in range(protocol.warmup + protocol.runs):
+            first = number % len(prepared)
+            seconds = [0.0] * len(prepared)
+            for index in [*range(first, len(prepared)), *range(first)]:
+                started = time.perf_counter()
+                prepared[index]()
+                _wait(device)
+                seconds[index] = time.perf_counter() - started
+            if number >= protocol.warmup:
+                rounds.append(seconds)
+            on_round()
+        peaks = [_peak(run, protocol, device) for run in prepared]
+    return [
+        Timing(
+            name=subject.name,
+            seconds=tuple(seconds[index] for seconds in rounds),
+            ratios=tuple(seconds[index] / seconds[-1] for seconds in rounds),
+            peak_bytes=peaks[index],
+        )
+        for index, subject in enumerate(subjects)
+    ]
+
+
+def machine(protocol: Protocol) -> str:
+    """What the measurements were taken on, in words."""
+    import torch
+
+    on_gpu = protocol.device != "cpu"
+    name = torch.cuda.get_device_name(torch.device(protocol.device)) if on_gpu else _processor()
+    runtime = f"PyTorch {torch.__version__}"
+    if protocol.runtime == "onnxruntime":
+        import onnxruntime
+
+        runtime = f"ONNX Runtime {onnxruntime.__version__}"
+    return f"{name}, {runtime}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _prepare(subject: Subject, protocol: Protocol, device: Any, folder: Path) -> Callable[[], Any]:
+    """One run of a subject, ready to be called."""
+    import torch
+
+    network = subject.network.eval()
+    side = subject.resolution
+    if protocol.runtime == "onnxruntime":
+        from baselines.export import export_onnx
+
+        file = folder / f"{len(list(folder.iterdir()))}.onnx"
+        with torch.inference_mode(False):
+            export_onnx(network, side, file)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = protocol.threads, 1
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        pixels = torch.randn(protocol.batch, 3, side, side).numpy()
+        return lambda: session.run(None, {"images": pixels})
+    network = network.to(device)
+    images = torch.randn(protocol.batch, 3, side, side, device=device)
+    return lambda: network(images)
+
+
+def _wait(device: Any) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak(run: Callable[[], Any], protocol: Protocol, device: Any) -> int | None:
+    """Most bytes of tensors that one run holds at once, beside weights and images."""
+    import torch
+
+    if protocol.runtime != "eager":
+        return None
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    with _storage_meter() as meter:
+        run()
+    return int(meter.peak)
+
+
+@contextmanager
+def _storage_meter() -> Iterator[Any]:
+    """Counts the bytes of all storages that operations make, while they live."""
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.peak = self.now = 0
+            self.known: set[int] = set()
+
+        def forget(self, key: int, size: int) -> None:
+            self.known.discard(key)
+            self.now -= size
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # What comes in was there before (weights, images) or is known.
+            for leaf in tree_leaves((args, kwargs or {})):
+                if isinstance(leaf, Tensor):
+                    self.known.add(leaf.untyped_storage()._cdata)
+            result = func(*args, **(kwargs or {}))
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, Tensor):
+                    storage = leaf.untyped_storage()
+                    key = storage._cdata
+                    if key not in self.known:
+                        self.known.add(key)
+                        self.now += storage.nbytes()
+                        self.peak = max(self.peak, self.now)
+                        weakref.finalize(storage, self.forget, key, storage.nbytes())
+            return result
+
+    meter = Meter()
+    with meter:
+        yield meter
+
+
+def compare_text(timing: Timing) -> str:
+    """How a subject compares with the reference: a ratio with its quartiles, or a tie."""
+    low, high = quartiles(timing.ratios)
+    ratio = f"×{statistics.median(timing.ratios):.2f} ({low:.2f}–{high:.2f})"
+    return f"{ratio} tie" if low <= 1 <= high else ratio
+
+
+def as_data(timings: Sequence[Timing], protocol: Protocol) -> Mapping[str, Any]:
+    """Measurements as plain data, seconds and bytes."""
+    return {
+        "machine": machine(protocol),
+        "protocol": vars(protocol),
+        "reference": timings[-1].name,
+        "timings": [
+            {
+                "name": timing.name,
+                "median_seconds": timing.median,
+                "quartiles_seconds": timing.spread(),
+                "images_per_second": protocol.batch / timing.median,
+                "ratio": statistics.median(timing.ratios),
+                "ratio_quartiles": quartiles(timing.ratios),
+                "peak_bytes": timing.peak_bytes,
+                "seconds": timing.seconds,
+            }
+            for timing in timings
+        ],
+    }

@@ -1,0 +1,131 @@
+"""Measuring, without asserting a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from baselines import load
+from baselines.comparators import PUBLISHED_POINTS, Comparator, load_any
+from baselines.latency import Protocol, Subject, as_data, compare_text, measure
+from search_spaces import MnasError
+from search_spaces.network import build_network
+
+
+def subject(name: str, resolution: int = 64) -> Subject:
+    architecture = replace(load(name).architecture, resolution=resolution)
+    return Subject(name, build_network(architecture), resolution)
+
+
+class Recorder(nn.Module):
+    """Writes down when it runs, on what, and with how many threads."""
+
+    def __init__(self, name: str, log: list[tuple[str, torch.Size, int]]) -> None:
+        super().__init__()
+        self.name, self.log = name, log
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.log.append((self.name, images.shape, torch.get_num_threads()))
+        return images.mean((2, 3))
+
+
+def test_rounds_are_interleaved_and_rotate() -> None:
+    log: list[tuple[str, torch.Size, int]] = []
+    before, rounds = torch.get_num_threads(), []
+    subjects = [Subject(name, Recorder(name, log), 32) for name in "abc"]
+    timings = measure(subjects, Protocol(runs=3, warmup=1, batch=2), lambda: rounds.append(1))
+    order = "".join(name for name, _, _ in log)
+    assert order == "abc" + "bca" + "cab" + "abc" + "abc"  # a warm-up, three rounds, and one more for the memory
+    assert {(shape, threads) for _, shape, threads in log} == {(torch.Size([2, 3, 32, 32]), 1)}
+    assert len(rounds) == 4
+    assert torch.get_num_threads() == before
+    assert [len(timing.seconds) for timing in timings] == [3, 3, 3]
+    assert timings[-1].ratios == (1, 1, 1)
+    assert timings[0].ratios == tuple(a / c for a, c in zip(timings[0].seconds, timings[2].seconds, strict=True))
+    data = json.loads(json.dumps(as_data(timings, Protocol(runs=3, warmup=1, batch=2))))
+    assert data["reference"] == "c"
+    assert data["timings"][0]["median_seconds"] == sorted(timings[0].seconds)[1]
+    assert compare_text(replace(timings[0], ratios=(1.2, 1.3, 1.4))) == "×1.30 (1.25–1.35)"
+    assert compare_text(replace(timings[0], ratios=(0.9, 1.0, 1.4))) == "×1.00 (0.95–1.20) tie"
+
+
+class Steps(nn.Module):
+    """A chain whose memory is known: at its peak, two maps of (batch, 4, side, side) are alive."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        wide = torch.cat([images, images[:, :1]], 1)
+        for _ in range(3):
+            wide = wide + 1
+        return wide.mean((2, 3))
+
+
+def test_peak_memory_counts_what_is_alive_at_once() -> None:
+    (timing,) = measure([Subject("steps", Steps(), 16)], Protocol(runs=1, warmup=0, batch=2))
+    assert timing.peak_bytes == 2 * (2 * 4 * 16 * 16) * 4
+
+
+def test_onnxruntime_is_measured_too() -> None:
+    timings = measure(
+        [subject("mnasnet_small"), subject("mnasnet_small")], Protocol(runs=2, warmup=0, runtime="onnxruntime")
+    )
+    assert [timing.peak_bytes for timing in timings] == [None, None]
+    assert all(second > 0 for timing in timings for second in timing.seconds)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runs": 0}, "runs: 0 is not an integer from 1"),
+        ({"batch": 0}, "batch: 0 is not an integer"),
+        ({"threads": 0}, "threads: 0 is not an integer"),
+        ({"runtime": "onxruntime"}, "unknown runtime 'onxruntime'; did you mean 'onnxruntime'"),
+        ({"runtime": "onnxruntime", "device": "cuda"}, "device: 'cuda' with onnxruntime"),
+    ],
+)
+def test_wrong_protocols(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(MnasError, match=message):
+        Protocol(**change)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(MnasError, match="device: 'cuda:99' is not there"):
+        measure([subject("mnasnet_small")], Protocol(device="cuda:99"))
+    with pytest.raises(MnasError, match="device: 'gpu' is not there"):
+        measure([subject("mnasnet_small")], Protocol(device="gpu"))
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize(
+    ("model", "macs", "params"),
+    # torchvision's _ops (G) and num_params.
+    [
+        ("resnet50", 4.089, 25_557_032),
+        ("resnet152", 11.514, 60_192_808),
+        ("densenet201", 4.291, 20_013_928),
+        ("resnext101_32x8d", 16.414, 88_791_336),
+    ],
+)
+def test_torchvisions_networks(model: str, macs: float, params: int) -> None:
+    network = load_any(f"torchvision:{model}")
+    assert isinstance(network, Comparator)
+    found_macs, found_params = replace(network, resolution=224).counts
+    assert (round(found_macs / 1e9, 3), found_params) == (macs, params)
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_unknown_network_of_torchvision() -> None:
+    with pytest.raises(MnasError, match="unknown network of torchvision 'resnet55'; did you mean 'resnet50'"):
+        load_any("torchvision:resnet55")
+
+
+def test_published_points_are_ordered_as_the_table() -> None:
+    top1 = [point.top1 for point in PUBLISHED_POINTS]
+    assert top1 == sorted(top1)
+    assert [point.name for point in PUBLISHED_POINTS if point.macs is None] == ["GPipe"]
