@@ -52,6 +52,15 @@ class Comparator:
         return counter.get_total_flops() // 2, sum(parameter.numel() for parameter in network.parameters())
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A network's place on the axes of a figure: its exact parameters and MACs."""
+
+    name: str
+    params: int
+    macs: int
+
+
 def load_any(name: str) -> BaselineSpec | Comparator:
     """A baseline, a spec file, or (``torchvision:NAME``) a network of torchvision.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.comparators import Mark, load_any
 from baselines.console import (
     Commands,
     count,
@@ -52,9 +53,15 @@ def register(commands: Commands) -> None:
     text = "Put specs side by side: structure, cost, predicted accuracy and its noise. The last one is the reference."
     parser = commands.add_parser("compare", help="put specs side by side", description=text)
     parser.add_argument(
-        "specs", metavar="SPEC", nargs="+", help="two or more names of baselines or paths of spec files"
+        "specs", metavar="SPEC", nargs="+", help="two or more: names of baselines, spec files, torchvision:NAME"
     )
     parser.add_argument("--evaluator", default="imagenet", help="whose accuracy to show (default: imagenet)")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="draw published accuracy against params and MACs, as the paper's Figure 1",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_compare)
 
@@ -222,11 +229,17 @@ def run_compare(arguments: argparse.Namespace) -> None:
     if len(arguments.specs) < 2:
         raise MnasError("compare: one SPEC is no comparison; give two or more (see mnas compare --help)")
     evaluator = load_evaluator(arguments.evaluator)
-    comparison = Comparison([load(name) for name in arguments.specs], evaluator)
+    comparison = Comparison([load_any(name) for name in arguments.specs], evaluator)
+    if arguments.html:
+        from baselines.figure import write_figure
+
+        write_figure([Mark(judged.name, judged.params, judged.macs) for judged in comparison.judged], arguments.html)
     if arguments.json:
         print_json(comparison_data(comparison))
         return
     show(*comparison_view(comparison))
+    if arguments.html:
+        show(pointer("Written:", str(arguments.html)))
 
 
 def run_spaces(arguments: argparse.Namespace) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.console import labelled, millions, points, titled_table
 from baselines.report import convolution_text, describe, stage_text
+from baselines.spec import BaselineSpec
 from nas.evidence import PUBLISHED_OBJECTIVE, RANDOM_MEMBERS, Agreement, Comparison, Difference, Judged, Rank
 from search_spaces import Architecture, part_costs
 from search_spaces.architecture import RECIPE_FIELDS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Everything of a comparison as plain data."""
-    reference = comparison.reference.spec.name
+    reference = comparison.reference.name
     return {
         "evaluator": {"name": comparison.evaluator.name, "meaning": comparison.evaluator.meaning},
         "objective": asdict(PUBLISHED_OBJECTIVE),
@@ -27,7 +28,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         "reference": reference,
         "specs": [
             {
-                **describe(judged.spec),
+                **(describe(judged.spec) if judged.spec else _bare(judged)),
                 "predicted": judged.metrics._asdict() if judged.metrics else None,
                 "refusal": judged.refusal,
                 "reward": judged.reward,
@@ -37,7 +38,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         ],
         "differences": [
             {
-                "spec": judged.spec.name,
+                "spec": judged.name,
                 "reference": reference,
                 **asdict(change),
                 "beyond_noise": change.beyond_noise,
@@ -50,12 +51,18 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _bare(judged: Judged) -> dict[str, Any]:
+    return {"name": judged.name, "macs": judged.macs, "params": judged.params}
+
+
 def comparison_view(comparison: Comparison) -> list[RenderableType]:
     """Tables and lines: structure, totals, and what the differences mean."""
-    lines: list[RenderableType] = [_structure_table(comparison), _totals_table(comparison)]
+    specs = [judged.spec for judged in comparison.judged if judged.spec is not None]
+    lines: list[RenderableType] = [_structure_table(specs)] if specs else []
+    lines.append(_totals_table(comparison))
     for judged, change, shared in zip(comparison.judged, comparison.differences, comparison.agreements, strict=False):
         lines += _sentences(judged, change, shared, comparison)
-    lines += [f"{judged.spec.name}: no prediction ({judged.refusal})" for judged in comparison.judged if judged.refusal]
+    lines += [f"{judged.name}: no prediction ({judged.refusal})" for judged in comparison.judged if judged.refusal]
     if any(judged.metrics for judged in comparison.judged):
         lines.append(f"Accuracy: {comparison.evaluator.meaning}; ± is σ of one training.")
         lines.append("Soft reward: accuracy · (MACs / 400M)^-0.07, as EfficientNet-B0 was searched with.")
@@ -67,14 +74,13 @@ def comparison_view(comparison: Comparison) -> list[RenderableType]:
     return lines
 
 
-def _structure_table(comparison: Comparison) -> Table:
+def _structure_table(specs: Sequence[BaselineSpec]) -> Table:
     from rich.text import Text
 
-    specs = [judged.spec for judged in comparison.judged]
     columns = [("part", "left")]
     for spec in specs:
         columns += [(spec.name, "left"), ("MACs", "right")]
-    table = titled_table("Structure (≠: differs from the reference)", columns)
+    table = titled_table("Structure (≠: differs from the last one)", columns)
     costs = [dict(part_costs(spec.architecture)) for spec in specs]
     for part, values, texts in _parts([spec.architecture for spec in specs]):
         row: list[RenderableType] = [part]
@@ -105,7 +111,7 @@ def _parts(nets: list[Architecture]) -> Iterator[tuple[str, list[object], list[s
 
 
 def _totals_table(comparison: Comparison) -> Table:
-    names = [judged.spec.name for judged in comparison.judged]
+    names = [judged.name for judged in comparison.judged]
     table = titled_table("Totals", [("", "left"), *((name, "right") for name in names)])
     judged = comparison.judged
     for column in table.columns:
@@ -113,9 +119,16 @@ def _totals_table(comparison: Comparison) -> Table:
     table.add_row("MACs", *(f"{item.macs:,}" for item in judged))
     table.add_row("params", *(f"{item.params:,}" for item in judged))
     table.add_row("predicted top-1", *(points(*item.metrics) if item.metrics else "-" for item in judged))
+    if any(published := [_published_top1(item) for item in judged]):
+        table.add_row("published top-1", *(f"{100 * value:.1f} %" if value else "-" for value in published))
     table.add_row("soft reward", *("-" if item.reward is None else f"{item.reward:.5f}" for item in judged))
     table.add_row("among random members", *map(_rank_cell, comparison.ranks))
     return table
+
+
+def _published_top1(judged: Judged) -> float | None:
+    figures = judged.spec.figures if judged.spec else ()
+    return next((f.value for f in figures if (f.metric, f.kind) == ("top1", "published")), None)
 
 
 def _rank_cell(rank: Rank | None) -> str:
@@ -129,9 +142,9 @@ def _rank_cell(rank: Rank | None) -> str:
 def _sentences(
     judged: Judged, change: Difference, shared: Agreement | None, comparison: Comparison
 ) -> list[RenderableType]:
-    name, reference = judged.spec.name, comparison.reference
+    name, reference = judged.name, comparison.reference.name
     ratios = f"MACs ×{change.macs_ratio:.3f}, params ×{change.params_ratio:.3f}."
-    lines: list[RenderableType] = [labelled(f"{name} against {reference.spec.name}:", ratios)]
+    lines: list[RenderableType] = [labelled(f"{name} against {reference}:", ratios)]
     if change.accuracy is not None:
         text = f"Predicted top-1 {100 * change.accuracy:+.2f} points"
         if change.accuracy_std is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from baselines.comparators import Comparator
 from baselines.spec import BaselineSpec
 from nas.evaluators.base import Evaluator, Metrics
 from nas.objective import Objective, make_objective
@@ -74,9 +75,17 @@ def agreement(space: SearchSpace, a: Architecture, b: Architecture) -> Agreement
 
 @dataclass(frozen=True)
 class Judged:
-    """A spec with what the evaluator says of it, or why it says nothing."""
+    """A network with what the evaluator says of it, or why it says nothing.
 
-    spec: BaselineSpec
+    Attributes:
+        name: of the spec, or of the comparator.
+        spec: None for a network of another kind, of which only cost and published accuracy are known.
+        macs, params: exact, at the network's own resolution.
+        metrics: of the evaluator; None where it refuses, for the reason in ``refusal``.
+    """
+
+    name: str
+    spec: BaselineSpec | None
     macs: int
     params: int
     metrics: Metrics | None
@@ -88,14 +97,17 @@ class Judged:
         return None if self.metrics is None else PUBLISHED_OBJECTIVE.reward(self.metrics.accuracy, self.macs)
 
 
-def judge(spec: BaselineSpec, evaluator: Evaluator) -> Judged:
-    """Cost of a spec, and the evaluator's metrics where it can judge the network."""
-    cost = architecture_cost(spec.architecture)
+def judge(subject: BaselineSpec | Comparator, evaluator: Evaluator) -> Judged:
+    """Cost of a network, and the evaluator's metrics where it can judge it."""
+    if isinstance(subject, Comparator):
+        macs, params = subject.counts
+        return Judged(subject.name, None, macs, params, None, "no spec")
+    cost = architecture_cost(subject.architecture)
     try:
-        evaluator.check(spec.architecture)
+        evaluator.check(subject.architecture)
     except FieldError as error:
-        return Judged(spec, cost.macs, cost.params, None, str(error))
-    return Judged(spec, cost.macs, cost.params, evaluator.evaluate([spec.architecture])[0], None)
+        return Judged(subject.name, subject, cost.macs, cost.params, None, str(error))
+    return Judged(subject.name, subject, cost.macs, cost.params, evaluator.evaluate([subject.architecture])[0], None)
 
 
 @dataclass(frozen=True)
@@ -132,38 +144,34 @@ def difference(judged: Judged, reference: Judged) -> Difference:
 
 
 class Comparison:
-    """Specs side by side, the last one the reference.
+    """Networks side by side, the last one the reference.
 
     Args:
-        specs: at least two.
+        subjects: specs and networks of other kinds, at least two.
         evaluator: whose accuracies are shown.
     """
 
-    def __init__(self, specs: Sequence[BaselineSpec], evaluator: Evaluator) -> None:
+    def __init__(self, subjects: Sequence[BaselineSpec | Comparator], evaluator: Evaluator) -> None:
         self.evaluator = evaluator
-        self.judged = [judge(spec, evaluator) for spec in specs]
+        self.judged = [judge(subject, evaluator) for subject in subjects]
         self.reference = self.judged[-1]
         self.differences = [difference(judged, self.reference) for judged in self.judged[:-1]]
 
     @cached_property
     def space(self) -> SearchSpace | None:
         """The first space that has the reference as a member."""
-        for name in SPACES:
-            space = load_space(name)
-            if _member(space, self.reference.spec.architecture):
-                return space
-        return None
+        return next((space for space in map(load_space, SPACES) if _member(space, self.reference)), None)
 
     @cached_property
     def agreements(self) -> list[Agreement | None]:
-        """Of each spec but the reference with the reference; None where it is no member of the space."""
-        reference = self.reference.spec.architecture
-        return [
-            agreement(self.space, judged.spec.architecture, reference)
-            if self.space is not None and _member(self.space, judged.spec.architecture)
-            else None
-            for judged in self.judged[:-1]
-        ]
+        """Of each network but the reference with the reference; None where it is no member of the space."""
+        return [self._agreement(judged) for judged in self.judged[:-1]]
+
+    def _agreement(self, judged: Judged) -> Agreement | None:
+        reference, space = self.reference.spec, self.space
+        if space is None or reference is None or judged.spec is None or not _member(space, judged):
+            return None
+        return agreement(space, judged.spec.architecture, reference.architecture)
 
     @cached_property
     def ranks(self) -> list[Rank | None]:
@@ -178,9 +186,11 @@ class Comparison:
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]
 
 
-def _member(space: SearchSpace, architecture: Architecture) -> bool:
+def _member(space: SearchSpace, judged: Judged) -> bool:
+    if judged.spec is None:
+        return False
     try:
-        space.encode(architecture)
+        space.encode(judged.spec.architecture)
     except FieldError:
         return False
     return True

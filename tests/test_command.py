@@ -520,3 +520,27 @@ def test_latency_prints_a_table_and_json(capsys: pytest.CaptureFixture[str]) -> 
         assert part in text
     assert main(["latency", "mnasnet_small", "--device", "gpu"]) == 2
     assert capsys.readouterr().err.startswith("mnas: device: 'gpu' is not there")
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_compare_with_another_kind_of_network(capsys: pytest.CaptureFixture[str], after_search: Path) -> None:
+    names = ["runs/b200/best.yaml", "torchvision:resnet50", "efficientnet_b0"]
+    data = run_json(capsys, "compare", *names)
+    assert [entry["name"] for entry in data["specs"]] == ["b200", "torchvision:resnet50", "efficientnet_b0"]
+    assert data["specs"][1]["params"] == 25_557_032
+    assert data["differences"][1]["agreement"] is None
+    assert main(["compare", *names, "--html", "figure.html"]) == 0
+    text = capsys.readouterr().out
+    for part in ("4,089,184,256", "77.1 %", "torchvision:resnet50: no prediction", "figure.html"):
+        assert part in text
+    page = (after_search / "figure.html").read_text()
+    for part in ("AmoebaNet-C", "GPipe", "torchvision:resnet50", "arXiv 1905.11946v5", "b200"):
+        assert part in page
+    assert main(["compare", *names, "--html", "figure.html"]) == 2
+    assert "figure.html is there already" in capsys.readouterr().err
+    # A reference without a spec has no space, so nothing is ranked.
+    assert main(["compare", "efficientnet_b0", "torchvision:resnet50"]) == 0
+    assert "Among random members" not in capsys.readouterr().out
+    assert main(["show", "torchvision:resnet50", "--classes", "10"]) == 2
+    assert "torchvision:resnet50: no spec" in capsys.readouterr().err
+    assert run_json(capsys, "show", "torchvision:resnet50")["macs"] == 4_089_184_256
