@@ -9,6 +9,7 @@ from nas.controllers.base import Controller
 from nas.controllers.nni_strategy import STRATEGIES, NNIStrategyController
 from nas.controllers.ppo import PPOController
 from nas.controllers.random import RandomController
+from nas.controllers.reinforce import ReinforceController
 from nas.objective import Objective
 from search_spaces import SearchSpace
 from search_spaces.errors import unknown_name
@@ -23,6 +24,7 @@ def _bayesian(space: SearchSpace, objective: Objective, seed: int) -> Controller
 CONTROLLERS: dict[str, Callable[[SearchSpace, Objective, int], Controller]] = {
     "random": RandomController,
     "ppo": PPOController,
+    "reinforce": ReinforceController,
     "bayesian": _bayesian,
     **{name: partial(NNIStrategyController, make_strategy=make) for name, make in STRATEGIES.items()},
 }

@@ -175,7 +175,7 @@ def test_a_wrong_name_is_suggested(space: SearchSpace, objective: Objective) -> 
 
 
 def test_list_is_complete() -> None:
-    assert set(NAMES) == {"random", "ppo", "bayesian", "nni:regularized-evolution"}
+    assert set(NAMES) == {"random", "ppo", "reinforce", "bayesian", "nni:regularized-evolution"}
 
 
 def test_ppo_leaves_the_global_generator_alone(space: SearchSpace, objective: Objective) -> None:
