@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baselines.comparators import Comparator, load_any
+from baselines.comparators import PREFIX, Comparator, load_any
 from baselines.console import (
     Commands,
     count,
@@ -21,6 +21,7 @@ from baselines.console import (
     titled_table,
 )
 from baselines.counts import COUNTERS
+from baselines.files import write_new_text
 from baselines.formats import FORMATS, export_architecture, import_architecture
 from baselines.latency import RUNTIMES, Protocol, Subject, as_data, measure
 from baselines.registry import load, names, own_file
@@ -83,6 +84,9 @@ def register(commands: Commands) -> None:
         "--out", type=Path, help="file to write (default: standard output for JSON, SPEC.onnx, SPEC.pt2)"
     )
     parser.add_argument("--weights", type=Path, help="with onnx and torch: weights to export (default: fresh ones)")
+    parser.add_argument(
+        "--keep-classifier", action="store_true", help="load all of --weights but the classifier, which stays fresh"
+    )
     parser.set_defaults(run=run_export)
 
     text = "Read a network from another project's words (what mnas export writes), as a spec of your own in specs/."
@@ -190,26 +194,21 @@ def run_baselines(arguments: argparse.Namespace) -> None:
 
 def run_export(arguments: argparse.Namespace) -> None:
     """Export a spec."""
+    if arguments.spec.startswith(PREFIX):
+        raise MnasError(f"{arguments.spec}: a network of torchvision is no spec; export a baseline or a spec file")
     spec = load(arguments.spec)
     if arguments.format in NETWORK_FILES:
         _export_runtime(spec, arguments)
         return
     if arguments.format not in FORMATS:
         raise unknown_name("format", arguments.format, [*FORMATS, *NETWORK_FILES])
-    if arguments.weights:
+    if arguments.weights or arguments.keep_classifier:
         raise MnasError("weights: a format of words holds none; give --weights with --format onnx or torch")
     document = export_architecture(spec.architecture, arguments.format)
     if arguments.out is None:
         print_json(document)
         return
-    try:
-        with arguments.out.open("x", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=2)
-            stream.write("\n")
-    except FileExistsError:
-        raise MnasError(f"out: {arguments.out} is there already; choose another file or remove it") from None
-    except OSError as error:
-        raise MnasError(f"out: {arguments.out} cannot be written ({error.strerror}); choose another place") from None
+    write_new_text(arguments.out, json.dumps(document, indent=2) + "\n")
     show(pointer("Written:", str(arguments.out)))
 
 
@@ -223,7 +222,7 @@ def _export_runtime(spec: BaselineSpec, arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)  # of fresh weights
     network = build_network(spec.architecture)
     if arguments.weights:
-        load_weights(network, arguments.weights)
+        load_weights(network, arguments.weights, keep_classifier=arguments.keep_classifier)
     file = arguments.out or Path(f"{spec.name}.{NETWORK_FILES[arguments.format]}")
     write = export_onnx if arguments.format == "onnx" else export_program
     difference = write(network, spec.architecture.resolution, file)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from baselines.counts import torch_flops
 from baselines.registry import load
 from baselines.spec import BaselineSpec
 from baselines.torchvision_import import import_torchvision
+from search_spaces.architecture import MAX_RESOLUTION, check_int
 from search_spaces.errors import MnasError, unknown_name
 
 if TYPE_CHECKING:
@@ -36,20 +39,31 @@ class Comparator:
 
     def build(self) -> nn.Module:
         """The module, with fresh weights."""
-        made: nn.Module = import_torchvision().models.get_model(self.model, weights=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of some constructors, about their own defaults
+            made: nn.Module = import_torchvision().models.get_model(self.model, weights=None)
         return made
 
     @cached_property
     def counts(self) -> tuple[int, int]:
-        """MACs at `resolution`, by torch's counter, and parameters."""
-        import torch
-        from torch.utils.flop_counter import FlopCounterMode
+        """MACs at `resolution`, by torch's counter, and parameters.
 
-        with torch.device("meta"), torch.no_grad():
+        Raises:
+            MnasError: the network does not run at that resolution.
+        """
+        import torch
+
+        check_int("resolution", self.resolution, 1, MAX_RESOLUTION)
+        with torch.device("meta"):
             network = self.build().eval()
-            with FlopCounterMode(display=False) as counter:
-                network(torch.empty(1, 3, self.resolution, self.resolution))
-        return counter.get_total_flops() // 2, sum(parameter.numel() for parameter in network.parameters())
+        try:
+            flops = sum(torch_flops(network, self.resolution).values())
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise MnasError(
+                f"{self.name}: does not run at {self.resolution} px ({reason}); choose another size"
+            ) from None
+        return flops // 2, sum(parameter.numel() for parameter in network.parameters())
 
 
 @dataclass(frozen=True)

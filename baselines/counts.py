@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import architecture_cost, layer_costs
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,24 @@ def count_with_fvcore(architecture: Architecture) -> OtherCount:
 def count_with_torch(architecture: Architecture) -> OtherCount:
     """``torch.utils.flop_counter`` on the network in evaluation mode, by operator."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from search_spaces.network import build_network
 
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         network = build_network(architecture).eval()
-        image = torch.empty(1, 3, architecture.resolution, architecture.resolution)
-        with FlopCounterMode(display=False) as counter:
-            network(image)
-    items = {str(name): int(count) for name, count in counter.get_flop_counts()["Global"].items()}
-    return OtherCount(f"torch {torch.__version__}", "flop: 2 a multiply-add", items)
+    return OtherCount(
+        f"torch {torch.__version__}", "flop: 2 a multiply-add", torch_flops(network, architecture.resolution)
+    )
+
+
+def torch_flops(network: nn.Module, resolution: int) -> dict[str, int]:
+    """What torch's counter says of a network on the meta device for one image, by operator; 2 a multiply-add."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, resolution, resolution))
+    return {str(name): int(count) for name, count in counter.get_flop_counts()["Global"].items()}
 
 
 def count_by_thop_rules(architecture: Architecture) -> OtherCount:

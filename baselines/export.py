@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.files import write_new
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def export_onnx(network: nn.Module, resolution: int, file: Path) -> float:
         The largest difference of onnxruntime's logits from the network's, relative to the largest logit.
 
     Raises:
-        MnasError: onnx, onnxscript or onnxruntime is missing, the file is there already or cannot be written, or the
-            difference is above `TOLERANCE`; no file is left then.
+        MnasError: onnx, onnxscript or onnxruntime is missing, the file is there already, has another ending or cannot
+            be written, or would need a second file (weights of more than 1.5 GB), or the difference is above
+            `TOLERANCE`; no file is left then.
     """
     try:
         import onnx  # noqa: F401
@@ -57,7 +58,7 @@ def export_onnx(network: nn.Module, resolution: int, file: Path) -> float:
         session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
         return session.run(["logits"], {"images": images.numpy()})[0]
 
-    return _export(network, resolution, file, write, run)
+    return _export(network, resolution, file, ".onnx", write, run)
 
 
 def export_program(network: nn.Module, resolution: int, file: Path) -> float:
@@ -66,14 +67,17 @@ def export_program(network: nn.Module, resolution: int, file: Path) -> float:
     def write(images: Tensor, target: Path) -> None:
         import torch
 
-        torch.export.save(torch.export.export(network, (images,), dynamic_shapes=_any_batch()), target)
+        # By way of memory: on a full disk, torch's own writer ends the process.
+        buffer = io.BytesIO()
+        torch.export.save(torch.export.export(network, (images,), dynamic_shapes=_any_batch()), buffer)
+        target.write_bytes(buffer.getvalue())
 
     def run(images: Tensor, target: Path) -> Any:
         import torch
 
         return torch.export.load(target).module()(images)
 
-    return _export(network, resolution, file, write, run)
+    return _export(network, resolution, file, ".pt2", write, run)
 
 
 def _any_batch() -> tuple[dict[int, Any]]:
@@ -86,28 +90,31 @@ def _export(
     network: nn.Module,
     resolution: int,
     file: Path,
+    suffix: str,
     write: Callable[[Tensor, Path], None],
     run: Callable[[Tensor, Path], Any],
 ) -> float:
     import torch
 
-    if file.exists():
-        raise MnasError(f"out: {file} is there already; choose another file or remove it")
+    if file.suffix != suffix:
+        raise MnasError(f"out: {file} does not end in {suffix}; name it {file.name}{suffix}")
     network = network.eval()
-    try:
-        with tempfile.TemporaryDirectory(dir=file.absolute().parent) as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporters, about their own insides
-            target = Path(folder) / file.name
-            generator = torch.Generator().manual_seed(0)
-            with torch.no_grad():
-                write(torch.randn(2, 3, resolution, resolution, generator=generator), target)
-                # Another batch size than the one that was traced.
-                images = torch.randn(3, 3, resolution, resolution, generator=generator)
-                expected, found = network(images), torch.as_tensor(run(images, target))
-            difference = float((found - expected).abs().max() / expected.abs().max())
-            if not difference <= TOLERANCE:
-                raise MnasError(f"{file}: its logits differ by {difference:.1e} from the network's, so it is not kept")
-            os.replace(target, file)
-    except OSError as error:
-        raise MnasError(f"out: {file} cannot be written ({error.strerror or error}); choose another place") from None
+    difference = 0.0
+
+    def write_checked(target: Path) -> None:
+        nonlocal difference
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            write(torch.randn(2, 3, resolution, resolution, generator=generator), target)
+            # Another batch size than the one that was traced.
+            images = torch.randn(3, 3, resolution, resolution, generator=generator)
+            expected, found = network(images), torch.as_tensor(run(images, target))
+        largest = float((found - expected).abs().max())
+        difference = largest and largest / float(expected.abs().max())
+        if not difference <= TOLERANCE:
+            raise MnasError(f"{file}: its logits differ by {difference:.1e} from the network's, so it is not kept")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters, about their own insides
+        write_new(file, write_checked)
     return difference

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.comparators import PUBLISHED_POINTS, PUBLISHED_SOURCE, Mark
+from baselines.files import write_new_text
 from baselines.registry import load
 from search_spaces.errors import MnasError
 
@@ -72,11 +73,4 @@ def write_figure(marks: Sequence[Mark], file: Path) -> None:
         f"Published figures: {PUBLISHED_SOURCE}. Dotted: size of the compared networks, whose accuracy is not drawn."
     )
     figure.update_layout(title={"text": source, "font": {"size": 14}}, template="plotly_white", height=640)
-    text = figure.to_html(include_plotlyjs=True, full_html=True)
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise MnasError(f"html: {file} is there already; choose another file or remove it") from None
-    except OSError as error:
-        raise MnasError(f"html: {file} cannot be written ({error.strerror}); choose another place") from None
+    write_new_text(file, figure.to_html(include_plotlyjs=True, full_html=True), field="html")

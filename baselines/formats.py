@@ -119,6 +119,14 @@ _TIMM_SKIPS = {
 
 
 def _to_timm(net: Architecture) -> TimmNetwork:
+    for block in net.blocks:
+        path, ratio = f"stages[{block.stage}].se_ratio", block.block.se_ratio
+        if ratio and isinstance(block.block, ConvBlock):
+            raise FieldError(path, "squeeze-excite in a plain convolution has no word in timm; export another format")
+        # timm rounds the width of squeeze-excite to the nearest number, we and TensorFlow down.
+        if ratio and round(block.in_channels * ratio) != block.squeeze_channels:
+            problem = f"{ratio} of {block.in_channels} channels is another width in timm; export another format"
+            raise FieldError(path, problem)
     return TimmNetwork(
         arch_def=tuple((_timm_string(stage),) for stage in net.stages),
         num_classes=net.num_classes,
@@ -173,7 +181,8 @@ def _from_timm_string(path: str, text: str) -> Stage:
     kind, _, rest = text.partition("_")
     if kind not in ("ir", "ds", "cn"):
         raise FieldError(path, str(unknown_name("timm block", kind, ("ir", "ds", "cn"))))
-    words = _words(path, rest, required="rksc", optional=("e", "se"), flags=("skip", "noskip"))
+    flags = ("skip",) if kind == "cn" else ("noskip",)
+    words = _words(path, rest, required="rksc", optional=() if kind == "cn" else ("e", "se"), flags=flags)
     ratio = _whole(path, "e", words.get("e", "1"))
     if kind != "ir" and ratio != 1:
         raise FieldError(path, f"e{ratio} in a block of kind {kind!r}, which does not expand")
@@ -194,6 +203,7 @@ def _from_timm_string(path: str, text: str) -> Stage:
 
 
 def _to_tensorflow(net: Architecture) -> TensorFlowNetwork:
+    _check_eights("tensorflow/tpu", {**_channels(net), "head.out_channels": net.head.out_channels})
     strings, channels = [], net.stem.out_channels
     for index, stage in enumerate(net.stages):
         strings.append(_tensorflow_string(f"stages[{index}].op", stage, channels))
@@ -266,6 +276,7 @@ def _complement(share: float) -> float:
 
 
 def _to_torchvision(net: Architecture) -> TorchvisionNetwork:
+    _check_eights("torchvision", _channels(net))
     rows, channels = [], net.stem.out_channels
     for index, stage in enumerate(net.stages):
         block = stage.block
@@ -297,7 +308,7 @@ def _from_torchvision(network: TorchvisionNetwork) -> Architecture:
     for index, row in enumerate(rows):
         path = f"inverted_residual_setting[{index}]"
         _check_input(path, row.input_channels, channels)
-        if row.expand_ratio != int(row.expand_ratio):
+        if not float(row.expand_ratio).is_integer():
             raise FieldError(f"{path}.expand_ratio", f"{row.expand_ratio} is not a whole number")
         block = _checked(path, MBConv, kernel_size=row.kernel, expand_ratio=int(row.expand_ratio),
                          se_ratio=row.se_ratio, skip=row.skip)  # fmt: skip
@@ -395,7 +406,7 @@ def _words(path: str, text: str, *, required: str, optional: tuple[str, ...], fl
 
 def _whole(path: str, key: str, text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text):
-        raise FieldError(path, f"{key}{text} is not {key} with a whole number")
+        raise FieldError(path, f"{key}{text} is not {key.strip()} with a whole number")
     return int(text)
 
 
@@ -406,14 +417,32 @@ def _number(path: str, key: str, text: str) -> float:
         raise FieldError(path, f"{key}{text} is not {key} with a number") from None
 
 
+def _channels(net: Architecture) -> dict[str, int]:
+    stages = {f"stages[{index}].out_channels": stage.out_channels for index, stage in enumerate(net.stages)}
+    return {"stem.out_channels": net.stem.out_channels, **stages}
+
+
+def _check_eights(project: str, channels: Mapping[str, int]) -> None:
+    """Refuse channels that the project's code would round to multiples of 8."""
+    for path, count in channels.items():
+        if count % 8:
+            raise FieldError(path, f"{count} is no multiple of 8, and {project} rounds to one; export another format")
+
+
 def _check_input(path: str, given: int, channels: int) -> None:
     if given != channels:
         raise FieldError(path, f"{given} input channels, but {channels} come in from the part before; make them equal")
 
 
 def _stage(path: str, block: Block, channels: str, layers: str, stride: str) -> Stage:
-    counts = {"out_channels": channels, "num_layers": layers, "stride": stride}
-    made: Stage = _checked(path, Stage, block=block, **{name: _whole(path, "", text) for name, text in counts.items()})
+    made: Stage = _checked(
+        path,
+        Stage,
+        block=block,
+        out_channels=_whole(path, "channels ", channels),
+        num_layers=_whole(path, "r", layers),
+        stride=_whole(path, "s", stride),
+    )
     return made
 
 

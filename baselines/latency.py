@@ -59,7 +59,7 @@ class Protocol:
         check_int("threads", self.threads, 1, 1024)
         if self.runtime not in RUNTIMES:
             raise unknown_name("runtime", self.runtime, RUNTIMES)
-        if self.runtime == "onnxruntime" and self.device != "cpu":
+        if self.runtime == "onnxruntime" and self.device.split(":")[0] != "cpu":
             raise MnasError(f"device: {self.device!r} with onnxruntime, which runs on the cpu here; leave --device out")
 
 
@@ -126,6 +126,21 @@ def measure(
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise MnasError(f"device: {protocol.device!r} is not there ({str(error).splitlines()[0]}); try cpu") from None
+    if device.type not in ("cpu", "cuda"):
+        raise MnasError(f"device: {protocol.device!r} is neither cpu nor cuda; choose one of them")
+    try:
+        return _measure(subjects, protocol, device, on_round)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise MnasError(f"batch: {protocol.batch} images do not fit into memory; choose a smaller one") from None
+
+
+def _measure(
+    subjects: Sequence[Subject], protocol: Protocol, device: Any, on_round: Callable[[], None]
+) -> list[Timing]:
+    import torch
+
     with tempfile.TemporaryDirectory() as folder, _threads(protocol.threads), torch.inference_mode():
         prepared = [_prepare(subject, protocol, device, Path(folder)) for subject in subjects]
         rounds: list[list[float]] = []
@@ -156,7 +171,7 @@ def machine(protocol: Protocol) -> str:
     """What the measurements were taken on, in words."""
     import torch
 
-    on_gpu = protocol.device != "cpu"
+    on_gpu = torch.device(protocol.device).type == "cuda"
     name = torch.cuda.get_device_name(torch.device(protocol.device)) if on_gpu else _processor()
     runtime = f"PyTorch {torch.__version__}"
     if protocol.runtime == "onnxruntime":

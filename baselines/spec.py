@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baselines.files import write_new_text
 from search_spaces import Architecture, architecture_from_dict, architecture_to_dict, digest
 from search_spaces.errors import FieldError, MnasError, shorten
 from search_spaces.serialization import from_dict, read_yaml, require_mapping, to_dict, write_yaml
@@ -195,23 +194,15 @@ def write_spec(spec: BaselineSpec, file: Path) -> bool:
     """
     text = write_yaml(spec_to_dict(spec))
     try:
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            return False
         if file.exists():
-            if file.read_text(encoding="utf-8") == text:
-                return False
             raise MnasError(f"{file}: is there already and differs; choose another name or remove it")
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as stream:
-            try:
-                stream.write(text)
-                stream.flush()
-                os.fchmod(stream.fileno(), 0o644)
-                os.replace(stream.name, file)
-            except BaseException:
-                os.unlink(stream.name)
-                raise
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise MnasError(f"{file}: cannot be written ({reason}); choose another place") from None
+    write_new_text(file, text)
     return True
 
 

@@ -25,14 +25,14 @@ def import_torchvision() -> Any:
     for _ in range(20):
         try:
             return importlib.import_module("torchvision")
-        except ModuleNotFoundError:
-            break
+        except ModuleNotFoundError as error:
+            raise MnasError(f"torchvision: {error.name} is not installed; pip install 'mnas[torchvision]'") from None
         except RuntimeError as error:
             missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
             if not missing:
                 raise MnasError(f"torchvision: {error}; install the one that goes with this torch") from None
             _declare(missing[1])
-    raise MnasError("torchvision: not installed; pip install torchvision")
+    raise MnasError("torchvision: too many of its operators are missing; install the one that goes with this torch")
 
 
 def _declare(operator: str) -> None:

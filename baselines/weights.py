@@ -9,6 +9,7 @@ Weights that come from TensorFlow want ``padding: same`` in the spec; the tensor
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.files import write_new
 from search_spaces.architecture import Architecture
 from search_spaces.cost import layer_costs
 from search_spaces.errors import MnasError, unknown_name
@@ -90,6 +92,8 @@ def _places(architecture: Architecture) -> Iterator[tuple[str, _Place]]:
         for position, kind in enumerate(own):
             before = own[:position]
             squeezes = sum(name.startswith("se.") for name in before)
+            # The two layers of squeeze-excite are one part: the second does not count, neither for itself nor later.
+            second = 1 if "se.reduce" in before else 0
             yield (
                 f"{shape.name}.{kind}",
                 _Place(
@@ -98,7 +102,7 @@ def _places(architecture: Architecture) -> Iterator[tuple[str, _Place]]:
                     layer=shape.layer,
                     block=number,
                     convolution=len(before) - squeezes,
-                    part=len(before) - (squeezes > 0) * (squeezes - (kind != "se.expand")),
+                    part=len(before) - second,
                     expanded="expand" in own,
                 ),
             )
@@ -143,6 +147,8 @@ def _torchvision(place: _Place) -> _Names:
 
 
 def _torchvision_mobilenet(place: _Place) -> _Names:
+    if place.kind not in ("expand", "depthwise", "project"):
+        raise KeyError(place.kind)
     prefix, part = f"features.{place.block + 1}.conv", place.part
     if place.kind == "project":
         return f"{prefix}.{part}", f"{prefix}.{part + 1}"
@@ -150,6 +156,8 @@ def _torchvision_mobilenet(place: _Place) -> _Names:
 
 
 def _torchvision_mnasnet(place: _Place) -> _Names:
+    if place.kind not in ("expand", "depthwise", "project"):
+        raise KeyError(place.kind)
     # The first stage's layers lie in the network itself, behind the stem's 0 to 2; the stages after it are 8 and up.
     if place.stage == 0:
         prefix, first = "layers", 3
@@ -202,6 +210,9 @@ def load_weights(network: Network, file: Path, *, keep_classifier: bool = False)
     tensors = _read(file)
     naming, ours = _renamed(network.architecture, tensors, file)
     expected = network.state_dict()
+    for name in ours:
+        if name not in expected:
+            raise MnasError(f"{file}: {name} is nothing that the network has; give the weights of this very network")
     if keep_classifier:
         ours = {name: tensor for name, tensor in ours.items() if not name.startswith("classifier.")}
         ours |= {name: tensor for name, tensor in expected.items() if name.startswith("classifier.")}
@@ -220,8 +231,11 @@ def load_weights(network: Network, file: Path, *, keep_classifier: bool = False)
 
 def _shape_problem(name: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     problem = f"{name} has shape {given}, the network's is {wanted}; "
-    if name.startswith("classifier."):
-        return problem + f"set num_classes: {given[0]} in the spec, or load all but the classifier (keep_classifier)"
+    if name.startswith("classifier.") and given[1:] == wanted[1:] and given:
+        ways = (
+            f"set num_classes: {given[0]} in the spec, or keep the network's own (keep_classifier, --keep-classifier)"
+        )
+        return problem + ways
     return problem + "give the weights of this very network"
 
 
@@ -229,7 +243,8 @@ def save_weights(network: Network, file: Path, naming: str = "mnas") -> None:
     """Write a network's weights under the names of another project, as safetensors or (ending .pth or .pt) for torch.
 
     Raises:
-        MnasError: the naming or the ending is unknown, or the naming has no word for a layer; nothing is written then.
+        MnasError: the naming or the ending is unknown, the naming has no word for a layer, or the file is there already
+            or cannot be written; nothing is written then.
     """
     if naming not in NAMINGS:
         raise unknown_name("naming", naming, NAMINGS)
@@ -238,26 +253,29 @@ def save_weights(network: Network, file: Path, naming: str = "mnas") -> None:
     for name, tensor in network.state_dict().items():
         module, _, leaf = name.rpartition(".")
         state[f"{modules[module]}.{leaf}"] = tensor.detach().cpu().contiguous()
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import save_file
+    if file.suffix == ".safetensors":
+        from safetensors.torch import save
 
-            save_file(state, file)
-        elif file.suffix in (".pth", ".pt"):
-            import torch
+        content = save(state)
+    elif file.suffix in (".pth", ".pt"):
+        import torch
 
-            torch.save(state, file)
-        else:
-            raise MnasError(f"{file}: the ending is not .safetensors, .pth or .pt; choose one of them")
-    except (OSError, RuntimeError) as error:
-        raise MnasError(f"{file}: cannot be written ({error}); choose another place") from None
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+    else:
+        raise MnasError(f"{file}: the ending is not .safetensors, .pth or .pt; choose one of them")
+    write_new(file, lambda target: target.write_bytes(content))
 
 
 def _module_names(architecture: Architecture, naming: str) -> dict[str, str]:
     try:
-        return dict(NAMINGS[naming].names(architecture))
+        names = dict(NAMINGS[naming].names(architecture))
     except KeyError as error:
         raise MnasError(f"naming: {naming} has no word for a layer of kind {error}; choose mnas or timm") from None
+    if len(set(names.values())) != len(names):
+        raise MnasError(f"naming: {naming} would give two layers of this network one name; choose mnas or timm")
+    return names
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -285,17 +303,32 @@ def _read(file: Path) -> dict[str, Tensor]:
         ) from None
     except OSError as error:
         raise MnasError(f"{file}: cannot be read ({error.strerror or error}); check the path") from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        if isinstance(error, MnasError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MnasError(f"{file}: not a whole file of torch.save ({reason}); fetch it again") from None
+    except MnasError:
+        raise
+    except Exception:  # a damaged file makes torch's reader fail in every possible way
+        raise MnasError(f"{file}: not a whole file of torch.save; fetch it again") from None
+    return _checked_tensors(data, file)
+
+
+def _checked_tensors(data: Any, file: Path) -> dict[str, Tensor]:
+    """The state dict that a file held, out of its wrappings."""
+    import torch
+
     for wrapper in ("state_dict", "model"):
         if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
             data = data[wrapper]
     if not isinstance(data, Mapping) or not all(isinstance(value, torch.Tensor) for value in data.values()):
         raise MnasError(f"{file}: not a state dict (names and tensors); save the network's state_dict")
-    return {str(name).removeprefix("module."): tensor for name, tensor in data.items()}
+    for name, tensor in data.items():
+        plain = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
+        if not plain or not (tensor.is_floating_point() or str(name).endswith(".num_batches_tracked")):
+            raise MnasError(f"{file}: {name} holds no floating-point numbers ({tensor.dtype}); give trained weights")
+    renamed = {str(name).removeprefix("module."): tensor for name, tensor in data.items()}
+    if not renamed:
+        raise MnasError(f"{file}: holds no tensors; save the network's state_dict")
+    if len(renamed) < len(data):
+        raise MnasError(f"{file}: holds names twice, with and without 'module.'; save the network's state_dict")
+    return renamed
 
 
 def _renamed(architecture: Architecture, tensors: Mapping[str, Tensor], file: Path) -> tuple[str, dict[str, Tensor]]:
@@ -311,7 +344,7 @@ def _renamed(architecture: Architecture, tensors: Mapping[str, Tensor], file: Pa
     hits, naming, theirs = best
     if 2 * hits < len(tensors) or not hits:
         known = ", ".join(NAMINGS)
-        example = next(iter(tensors), "nothing")
+        example = next(iter(tensors))
         raise MnasError(
             f"{file}: names such as {example!r} are none of {known} for this network; give its weights in one of them"
         )

@@ -93,8 +93,11 @@ def _structure_table(specs: Sequence[BaselineSpec]) -> Table:
 
 def _parts(nets: list[Architecture]) -> Iterator[tuple[str, list[object], list[str]]]:
     """Name, values that must be equal, and texts of each part of some networks."""
-    inputs = [(net.resolution, net.activation) for net in nets]
-    yield "input", [*inputs], [f"{resolution} px, {activation}" for resolution, activation in inputs]
+    inputs = [(net.resolution, net.activation, net.padding) for net in nets]
+    texts = [
+        f"{side} px, {activation}" + (", SAME" if padding == "same" else "") for side, activation, padding in inputs
+    ]
+    yield "input", [*inputs], texts
     yield "stem", [net.stem for net in nets], [convolution_text(net.stem) for net in nets]
     for index in range(max(len(net.stages) for net in nets)):
         stages = [net.stages[index] if index < len(net.stages) else None for net in nets]

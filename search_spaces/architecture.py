@@ -25,6 +25,7 @@ PADDINGS = ("symmetric", "same")
 # filling the memory.
 MAX_CHANNELS = 65536
 MAX_LAYERS = 1000
+MAX_STAGES = 100
 MAX_RESOLUTION = 8192
 MAX_CLASSES = 1_000_000
 
@@ -229,6 +230,8 @@ class Architecture:
         given: object = self.stages
         if not isinstance(given, tuple) or not given:
             raise FieldError("stages", f"{shorten(given)} is not a tuple of at least one stage")
+        if len(given) > MAX_STAGES:
+            raise FieldError("stages", f"{len(given)} stages are more than {MAX_STAGES}")
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise FieldError(f"stages[{index}]", f"{shorten(stage)} is not a stage")

@@ -151,7 +151,17 @@ def read_yaml(file: Path) -> Any:
     import yaml
 
     class StrictLoader(yaml.SafeLoader):
-        """SafeLoader that refuses a key given twice (YAML says so; PyYAML keeps the last)."""
+        """SafeLoader that refuses a key given twice (YAML says so; PyYAML keeps the last), and aliases.
+
+        With aliases, a small file unfolds to gigabytes; nothing that is read here needs them.
+        """
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                event = self.peek_event()  # type: ignore[no-untyped-call]
+                line = event.start_mark.line + 1
+                raise MnasError(f"{file}: line {line}: *{event.anchor} is an alias; write its value out")
+            return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen: set[str] = set()

@@ -21,6 +21,8 @@ from search_spaces import Architecture, ConvBlock, FieldError, MnasError, Search
 from search_spaces.network import build_network
 from tests.search_spaces.strategies import architectures
 
+ROWS = "inverted_residual_setting"
+ROW = {"expand_ratio": 1, "kernel": 3, "stride": 1, "input_channels": 32, "out_channels": 16, "num_layers": 1}
 SPECS = sorted(file.stem for file in PACKAGED.glob("*.yaml"))
 
 
@@ -60,6 +62,7 @@ def test_timm_takes_all_but_pools_and_other_stems_and_heads(architecture: Archit
     assume(all(stage.block.skip != "pool" for stage in architecture.stages))
     net = replace(
         architecture,
+        stages=tuple(replace(stage, block=replace(stage.block, se_ratio=0.0)) for stage in architecture.stages),
         stem=replace(architecture.stem, stride=2),
         head=replace(architecture.head, kernel_size=1, stride=1),
     )
@@ -156,8 +159,12 @@ def test_timm_builds_the_same_network(timm: Any, tmp_path: Path, name: str) -> N
         ("timm", {"arch_def": [["ir_r2_k3_s2_e1_c24"]]}, r"arch_def\[0\]\[0\]: ir with e1 has a 1x1 convolution"),
         ("timm", {"arch_def": [["ds_r2_k3_s2_e6_c24"]]}, r"arch_def\[0\]\[0\]: e6 in a block of kind 'ds'"),
         ("timm", {"arch_def": [["ir_r2_k4_s2_e6_c24"]]}, r"arch_def\[0\]\[0\]\.kernel_size: 4 is not an odd"),
-        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24.5"]]}, r"arch_def\[0\]\[0\]: 24\.5 is not"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24.5"]]}, r"channels 24\.5 is not channels with a whole number"),
         ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c0"]]}, r"arch_def\[0\]\[0\]\.out_channels: 0 is not an integer"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24_skip"]]}, r"arch_def\[0\]\[0\]: 'skip' in .* is unknown"),
+        ("torchvision", {ROWS: [dict(ROW, expand_ratio=float("nan"))]}, "expand_ratio: nan is not"),
+        ("torchvision", {ROWS: [dict(ROW, expand_ratio=1.5)]}, r"expand_ratio: 1\.5 is not a whole"),
+        ("timm", {"arch_def": [["ds_r1_k3_s1_e1_c16"]] * 101}, "stages: 101 stages are more than 100"),
         ("timm", {"arch_def": "ir_r2"}, "arch_def: 'ir_r2' is not a list"),
         ("timm", {"arch_df": []}, "arch_df: unknown field 'arch_df'; did you mean 'arch_def'"),
         ("timm", {"img_size": 16}, "resolution: 16 is smaller than the network's total stride"),
@@ -198,6 +205,17 @@ def test_what_cannot_be_said_is_refused(name: str, change: dict[str, Any], messa
     for other in ("tf", "torchvision"):
         with pytest.raises(FieldError, match=r"stages\[0\]\.op: a plain convolution"):
             export_architecture(replace(b0, stages=(plain, *b0.stages[1:])), other)
+    # Their code would round the channels, or the width of squeeze-excite, to another network.
+    odd = replace(b0, stages=(replace(b0.stages[0], out_channels=20), *b0.stages[1:]))
+    for other in ("tf", "torchvision"):
+        with pytest.raises(FieldError, match=r"stages\[0\]\.out_channels: 20 is no multiple of 8"):
+            export_architecture(odd, other)
+    narrow = replace(b0.stages[2], block=replace(b0.stages[2].block, se_ratio=0.0625))
+    with pytest.raises(FieldError, match=r"stages\[2\]\.se_ratio: 0\.0625 of 24 channels is another width in timm"):
+        export_architecture(replace(b0, stages=(*b0.stages[:2], narrow, *b0.stages[3:])), "timm")
+    gated = Stage(ConvBlock(3, se_ratio=0.25), 16, 1, 1)
+    with pytest.raises(FieldError, match=r"stages\[0\]\.se_ratio: squeeze-excite in a plain convolution"):
+        export_architecture(replace(b0, stages=(gated, *b0.stages[1:])), "timm")
     for other in FORMATS:
         with pytest.raises(FieldError, match=r"head\.stride: 2 cannot be said"):
             export_architecture(replace(b0, head=replace(b0.head, stride=2)), other)

@@ -99,6 +99,13 @@ def test_a_device_that_is_not_there() -> None:
         measure([subject("mnasnet_small")], Protocol(device="cuda:99"))
     with pytest.raises(MnasError, match="device: 'gpu' is not there"):
         measure([subject("mnasnet_small")], Protocol(device="gpu"))
+    with pytest.raises(MnasError, match="device: 'meta' is neither cpu nor cuda"):
+        measure([subject("mnasnet_small")], Protocol(device="meta"))
+
+
+def test_images_that_do_not_fit_into_memory() -> None:
+    with pytest.raises(MnasError, match="batch: 65536 images do not fit into memory"):
+        measure([subject("mnasnet_small", 8192)], Protocol(batch=65536))
 
 
 @pytest.mark.usefixtures("torchvision")
@@ -123,6 +130,16 @@ def test_torchvisions_networks(model: str, macs: float, params: int) -> None:
 def test_unknown_network_of_torchvision() -> None:
     with pytest.raises(MnasError, match="unknown network of torchvision 'resnet55'; did you mean 'resnet50'"):
         load_any("torchvision:resnet55")
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_sizes_at_which_a_network_does_not_run() -> None:
+    network = load_any("torchvision:vit_b_16")
+    assert isinstance(network, Comparator)
+    with pytest.raises(MnasError, match="torchvision:vit_b_16: does not run at 100 px"):
+        _ = replace(network, resolution=100).counts
+    with pytest.raises(MnasError, match="resolution: 100000 is not an integer from 1 to 8192"):
+        _ = replace(network, resolution=100_000).counts
 
 
 def test_published_points_are_ordered_as_the_table() -> None:

@@ -161,6 +161,56 @@ def test_wrong_weights_name_the_layer_and_both_shapes(tmp_path: Path) -> None:
         load_weights(network, file)
 
 
+def test_nothing_is_changed_by_what_does_not_fit(tmp_path: Path) -> None:
+    network = build_network(small())
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state, file = network.state_dict(), tmp_path / "weights.pth"
+    ones = {name: torch.ones_like(tensor) for name, tensor in state.items()}
+    classifier = ones["classifier.weight"]
+    for change, message in (
+        ({"classifier.foo": torch.ones(2)}, "classifier.foo is nothing that the network has"),
+        ({"classifier.weight": classifier.to(torch.int8)}, "classifier.weight holds no floating-point numbers"),
+        ({"classifier.weight": classifier.to(torch.complex64)}, "classifier.weight holds no floating-point numbers"),
+        ({"classifier.weight": classifier.to_sparse()}, "classifier.weight holds no floating-point numbers"),
+        ({"classifier.weight": classifier.to("meta")}, "classifier.weight holds no floating-point numbers"),
+        ({"module.classifier.weight": classifier}, "holds names twice"),
+    ):
+        torch.save({**ones, **change}, file)
+        with pytest.raises(MnasError, match=message):
+            load_weights(network, file)
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(tensor, before[name])
+
+
+def test_damaged_files_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"stem.0.weight": torch.zeros(3)}, file)
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    network = build_network(small())
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), size=rng.integers(1, 6)):
+            damaged[position] = rng.integers(256)
+        file.write_bytes(bytes(damaged[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else damaged))
+        with pytest.raises(MnasError) as error:
+            load_weights(network, file)
+        assert "\n" not in str(error.value)
+
+
+def test_two_layers_never_get_one_name(tmp_path: Path) -> None:
+    net = small("mobilenet_v2")
+    deep = replace(net, stages=(replace(net.stages[0], num_layers=2), *net.stages[1:]))
+    with pytest.raises(MnasError, match="torchvision-mnasnet would give two layers"):
+        save_weights(build_network(deep), tmp_path / "a.pth", "torchvision-mnasnet")
+    for naming in ("torchvision-mobilenet", "torchvision-mnasnet"):
+        with pytest.raises(MnasError, match=r"no word for a layer of kind 'se\.reduce'"):
+            save_weights(build_network(small()), tmp_path / "a.pth", naming)
+    (tmp_path / "a.pth").write_text("mine")
+    with pytest.raises(MnasError, match="is there already"):
+        save_weights(build_network(net), tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").read_text() == "mine"
+
+
 class Bomb:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("executed"),))

@@ -101,9 +101,7 @@ SMALL = 64
 SPECS = ["efficientnet_b0", "efficientnet_lite0", "mnasnet_a1", "mnasnet_small", "mobilenet_v2"]
 
 
-@pytest.mark.parametrize(
-    "name", ["efficientnet_b0", "efficientnet_lite0", "mnasnet_a1", "mnasnet_small", "mobilenet_v2"]
-)
+@pytest.mark.parametrize("name", SPECS)
 def test_specs(name: str) -> None:
     architecture = replace(load(name).architecture, resolution=SMALL)
     memory = network_memory(architecture)

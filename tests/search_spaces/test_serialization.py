@@ -152,6 +152,12 @@ def test_a_small_file_that_unfolds_to_gigabytes_is_refused_at_once(tmp_path: Pat
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
     (tmp_path / "bomb.yaml").write_text("\n".join([*lines, "stages: *a39"]))
+    with pytest.raises(MnasError, match=r"bomb.yaml: line 2: \*a0 is an alias; write its value out"):
+        read_yaml(tmp_path / "bomb.yaml")
+    # And what Python code hands over is not printed whole.
+    nested: list[object] = ["x"]
+    for _ in range(40):
+        nested = [nested] * 10
     with pytest.raises(FieldError) as error:
-        architecture_from_dict(read_yaml(tmp_path / "bomb.yaml"))
+        architecture_from_dict({"stages": {"a": nested}})
     assert len(str(error.value)) < 300

@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all, and never over another one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from search_spaces.errors import MnasError
+
+
+def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out") -> None:
+    """Write a file that is not there yet.
+
+    Args:
+        file: where.
+        write: writes the content into the path that it is given, which has the name of ``file`` in a folder beside it.
+        field: what the caller gave ``file`` as, for the message.
+
+    Raises:
+        MnasError: the file is there already or cannot be written; nothing is left then.
+    """
+    if file.exists():
+        raise MnasError(f"{field}: {file} is there already; choose another file or remove it")
+    try:
+        with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".mnas-") as folder:
+            target = Path(folder) / file.name
+            write(target)
+            others = [other.name for other in Path(folder).iterdir() if other != target]
+            if others:
+                raise MnasError(f"{field}: {file} would need a second file ({others[0]}); choose another format")
+            os.replace(target, file)
+    except OSError as error:
+        raise MnasError(
+            f"{field}: {file} cannot be written ({error.strerror or error}); choose another place"
+        ) from None
+
+
+def write_new_text(file: Path, text: str, *, field: str = "out") -> None:
+    """As `write_new`, for a text in UTF-8."""
+    write_new(file, lambda target: target.write_text(text, encoding="utf-8"), field=field)
