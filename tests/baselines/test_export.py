@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,4 +67,17 @@ def test_weights_in_a_second_file_are_refused(tmp_path: Path, monkeypatch: pytes
     network = build_network(replace(load("mnasnet_small").architecture, resolution=64))
     with pytest.raises(MnasError, match=r"net.onnx would need a second file \(net.onnx.data\)"):
         export_onnx(network, 64, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_libraries_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from baselines.comparators import Mark
+    from baselines.figure import write_figure
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(MnasError, match=r"onnx: onnxruntime is not installed; pip install 'mnas\[onnx\]'"):
+        export_onnx(Small(1), 8, tmp_path / "net.onnx")
+    with pytest.raises(MnasError, match=r"html: plotly is not installed; pip install 'mnas\[html\]'"):
+        write_figure([Mark("a", 1, 1)], tmp_path / "figure.html")
     assert not list(tmp_path.iterdir())
