@@ -15,18 +15,12 @@ from scaling.released import released
 from search_spaces import architecture_cost
 from search_spaces.network import build_network
 from search_spaces.serialization import read_yaml
+from tests.scaling.test_compound import RELEASED
 
 # Params and MACs, each at its own resolution: torchvision's num_params and _ops for EfficientNet, MnasNet-B1 and
 # MobileNetV2 (B2's MACs counted at 260 px, B8 and L2 counted with fvcore), osmr/imgclsmob for MnasNet-A1.
 COUNTS = {
-    "efficientnet_b0": (5_288_548, 385_814_752),
-    "efficientnet_b1": (7_794_184, 686_802_832),
-    "efficientnet_b2": (9_109_994, 993_561_872),
-    "efficientnet_b3": (12_233_232, 1_827_141_392),
-    "efficientnet_b4": (19_341_616, 4_393_771_024),
-    "efficientnet_b5": (30_389_784, 10_266_384_752),
-    "efficientnet_b6": (43_040_704, 19_067_593_536),
-    "efficientnet_b7": (66_347_960, 37_745_884_192),
+    **{f"efficientnet_{name}": counts for name, counts in RELEASED.items()},
     "efficientnet_b8": (87_413_142, 62_597_461_568),
     "efficientnet_l2": (480_309_308, 475_703_653_280),
     "mnasnet_a1": (3_887_038, 311_579_072),
