@@ -3,9 +3,10 @@
 Imports `baselines` and `search_spaces`, never `nas`.
 """
 
-from scaling.compound import Coefficients, compound_scale, round_filters, round_repeats
+from scaling.compound import Coefficients, compound_scale, round_repeats
 from scaling.published import PRESETS, preset
 from scaling.rule import ALPHA, BETA, GAMMA, coefficients
+from search_spaces.architecture import round_filters
 
 __all__ = [
     "ALPHA",

@@ -10,10 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from search_spaces import Architecture, ConvLayer, Stage
-from search_spaces.architecture import check_int, check_name, check_number
-
-# Released networks keep channels at multiples of 8, which accelerators like.
-DEPTH_DIVISOR = 8
+from search_spaces.architecture import check_int, check_name, check_number, round_filters
 
 # What a family may leave unscaled: the channels of stem or head, or the layers of the first and the last stage.
 KEEPABLE = ("stem", "head", "ends")
@@ -50,13 +47,6 @@ class Coefficients:
             check_number("dropout", self.dropout, 0, 1, below_high=True)
         for part in self.keep:
             check_name("keep", part, KEEPABLE)
-
-
-def round_filters(filters: int, width: float) -> int:
-    """Channels times ``width``, to the nearest multiple of 8, but never below 90 % of the product."""
-    scaled = filters * width
-    rounded = max(DEPTH_DIVISOR, int(scaled + DEPTH_DIVISOR / 2) // DEPTH_DIVISOR * DEPTH_DIVISOR)
-    return rounded + DEPTH_DIVISOR if rounded < 0.9 * scaled else rounded
 
 
 def round_repeats(repeats: int, depth: float) -> int:

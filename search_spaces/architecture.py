@@ -29,6 +29,9 @@ MAX_STAGES = 100
 MAX_RESOLUTION = 8192
 MAX_CLASSES = 1_000_000
 
+# Channels stay at multiples of this where they are multiplied: accelerators like them.
+DEPTH_DIVISOR = 8
+
 
 def check_int(path: str, value: object, low: int, high: int) -> None:
     """Raise `FieldError` unless ``value`` is an integer from ``low`` to ``high``."""
@@ -64,6 +67,11 @@ def check_name(path: str, value: object, known: tuple[str, ...]) -> None:
     """Raise `FieldError` unless ``value`` is one of the known names."""
     if value not in known:
         raise FieldError(path, str(unknown_name(path, str(value), known)))
+
+
+def check_activation(path: str, value: object) -> None:
+    """Raise `FieldError` unless ``value`` is one of `ACTIVATIONS`."""
+    check_name(path, value, ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -235,7 +243,7 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise FieldError(f"stages[{index}]", f"{shorten(stage)} is not a stage")
-        check_name("activation", self.activation, ACTIVATIONS)
+        check_activation("activation", self.activation)
         check_name("padding", self.padding, PADDINGS)
         _normalise_number(self, "dropout", 0, 1, below_high=True)
         _normalise_number(self, "drop_connect", 0, 1, below_high=True)
@@ -268,6 +276,16 @@ class Architecture:
             for block in stage_blocks(stage, in_channels, resolution, index):
                 yield block
                 in_channels, resolution = block.out_channels, block.out_resolution
+
+
+def round_filters(filters: int, width: float) -> int:
+    """Channels times ``width``, to the nearest multiple of 8, but never below 90 % of the product.
+
+    Source: tensorflow/tpu efficientnet_model.py.
+    """
+    scaled = filters * width
+    rounded = max(DEPTH_DIVISOR, int(scaled + DEPTH_DIVISOR / 2) // DEPTH_DIVISOR * DEPTH_DIVISOR)
+    return rounded + DEPTH_DIVISOR if rounded < 0.9 * scaled else rounded
 
 
 def strided(resolution: int, stride: int) -> int:

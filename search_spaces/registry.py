@@ -7,9 +7,14 @@ from functools import cache
 
 from search_spaces.efficientnet import efficientnet_space
 from search_spaces.errors import unknown_name
+from search_spaces.mnasnet import mnasnet_b0_space, mnasnet_space
 from search_spaces.space import SearchSpace
 
-SPACES: dict[str, Callable[[], SearchSpace]] = {"efficientnet": efficientnet_space}
+SPACES: dict[str, Callable[[], SearchSpace]] = {
+    "efficientnet": efficientnet_space,
+    "mnasnet": mnasnet_space,
+    "mnasnet:b0": mnasnet_b0_space,
+}
 
 
 @cache

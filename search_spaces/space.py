@@ -4,21 +4,33 @@ A space is a template architecture and, for each stage, the values that each fie
 is a *choice* with a label such as ``stage3_kernel_size`` (stages from 1). A *genotype* is a dict from label to value,
 the sample of NNI; controllers work on *indices*, a row of integers, one for each choice, because rows can be sampled,
 costed and modelled a hundred thousand at a time.
+
+Genotypes may differ in a choice that changes nothing: the skip of a stage whose only block changes the channels. The
+first of such genotypes, in the order of the values, is their *canonical* form; `SearchSpace.canonical` gives it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.architecture import BLOCKS, RECIPE_FIELDS, Architecture, Stage, strided
+from search_spaces.architecture import (
+    BLOCKS,
+    RECIPE_FIELDS,
+    Architecture,
+    Block,
+    Stage,
+    check_activation,
+    stage_blocks,
+    strided,
+)
 from search_spaces.cost import Cost, head_costs, stage_cost, stem_cost, total
 from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
 
@@ -29,14 +41,25 @@ Value = int | float | str
 Genotype = dict[str, Value]
 Indices = NDArray[np.int64]
 
+# What ``op`` may name: a kind of block, and the fields that the name settles. MnasNet's ConvOp (arXiv 1807.11626,
+# section 4.1) in its four forms are conv, sepconv, mbconv3 and mbconv6.
+OPS: dict[str, tuple[type[Block], dict[str, Any]]] = {
+    "mbconv": (BLOCKS["mbconv"], {}),
+    "conv": (BLOCKS["conv"], {}),
+    "sepconv": (BLOCKS["mbconv"], {"expand_ratio": 1}),
+    "mbconv3": (BLOCKS["mbconv"], {"expand_ratio": 3}),
+    "mbconv6": (BLOCKS["mbconv"], {"expand_ratio": 6}),
+}
+
 
 @dataclass(frozen=True)
 class StageChoices:
     """The values that each field of one stage may take; a field with one value is fixed.
 
     Attributes:
-        op: kind of the block, a key of `search_spaces.architecture.BLOCKS`.
+        expand_ratio: of the op ``mbconv``; empty where no op takes it.
         stride: of the stage, fixed.
+        op: kinds of the block, keys of `OPS`.
     """
 
     kernel_size: tuple[int, ...]
@@ -46,18 +69,24 @@ class StageChoices:
     num_layers: tuple[int, ...]
     stride: int
     skip: tuple[str, ...] = ("identity",)
-    op: str = "mbconv"
+    op: tuple[str, ...] = ("mbconv",)
 
     def values(self) -> dict[str, tuple[Value, ...]]:
-        """Values by field, for all fields but ``op`` and ``stride``, and without those that the op does not have."""
-        known = {field.name for cls in (BLOCKS[self.op], Stage) for field in fields(cls)} - {"stride"}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in known}
+        """Values by field, for all fields but ``stride``, and without those that no op takes."""
+        taken = set().union(*(_taken_fields(op) for op in self.op)) | {"op", "out_channels", "num_layers"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name in taken}
 
     def stage(self, chosen: Mapping[str, Any]) -> Stage:
-        """The stage that has the chosen value in each field."""
-        outer = {name: chosen[name] for name in ("out_channels", "num_layers")}
-        block = {name: value for name, value in chosen.items() if name not in outer}
-        return Stage(BLOCKS[self.op](**block), stride=self.stride, **outer)
+        """The stage that has the chosen value in each field; what its op does not take is left aside."""
+        block, settled = OPS[chosen["op"]]
+        taken = {name: chosen[name] for name in _taken_fields(chosen["op"])}
+        return Stage(block(**settled, **taken), chosen["out_channels"], chosen["num_layers"], self.stride)
+
+
+def _taken_fields(op: str) -> set[str]:
+    """The fields of a block that its op leaves open."""
+    block, settled = OPS[op]
+    return {field.name for field in fields(block)} - set(settled)
 
 
 @dataclass(frozen=True)
@@ -66,15 +95,30 @@ class Choice:
 
     Attributes:
         label: name of the decision in a genotype.
-        stage: index of the stage, from 0.
-        field: field of the stage that is decided.
+        stage: index of the stage, from 0; None for a choice of the whole network.
+        field: field of the stage (or of the architecture) that is decided.
         values: what it may be, in order.
     """
 
     label: str
-    stage: int
+    stage: int | None
     field: str
     values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """The different stages that one stage can be when it is given certain channels; arrays of one length.
+
+    Attributes:
+        codes: as of `SearchSpace.stage_codes`.
+        macs: of each.
+        out: which of the stage's channels each gives, from 0.
+    """
+
+    codes: Indices
+    macs: Indices
+    out: Indices
 
 
 class SearchSpace:
@@ -84,44 +128,60 @@ class SearchSpace:
         name: what a person calls the space.
         template: gives everything outside the stages (stem, head, resolution, classes, regularisation).
         stages: the choices, one entry a stage.
+        activation: what the whole network may have; the template's where it is empty.
 
     Raises:
         FieldError: there is no stage, or a stage has an unknown op, a field without a value, twice the same value, or a
             value that breaks its rule.
     """
 
-    def __init__(self, name: str, template: Architecture, stages: Sequence[StageChoices]) -> None:
+    def __init__(
+        self, name: str, template: Architecture, stages: Sequence[StageChoices], activation: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
-        self.template = template
+        self.activation = activation or (template.activation,)
+        self.template = replace(template, activation=self.activation[0])
         self.stages = tuple(stages)
         self.decisions = tuple(self._decisions())
         self.labels = tuple(choice.label for choice in self.decisions)
         self.cardinalities: Indices = np.array([len(choice.values) for choice in self.decisions], dtype=np.int64)
         self._tables = tuple(_StageTable(index, self) for index in range(len(self.stages)))
 
-    def _decisions(self) -> list[Choice]:
+    def _decisions(self) -> Iterator[Choice]:
         if not self.stages:
             raise FieldError("stages", "() is not one or more stages")
-        decisions = []
         for index, stage in enumerate(self.stages):
-            if stage.op not in BLOCKS:
-                raise FieldError(f"stages[{index}].op", str(unknown_name("op", str(stage.op), BLOCKS)))
+            for op in _checked_values(f"stages[{index}].op", stage.op):
+                if op not in OPS:
+                    raise FieldError(f"stages[{index}].op", str(unknown_name("op", str(op), OPS)))
             for field, values in stage.values().items():
-                path = f"stages[{index}].{field}"
-                given: object = values
-                if not isinstance(given, tuple) or not values or len(set(values)) != len(values):
-                    raise FieldError(path, f"{shorten(values)} is not a tuple of one or more different values")
-                if len(values) > 1:
-                    decisions.append(Choice(f"stage{index + 1}_{field}", index, field, values))
-        return decisions
+                if len(_checked_values(f"stages[{index}].{field}", values)) > 1:
+                    yield Choice(f"stage{index + 1}_{field}", index, field, values)
+        for value in _checked_values("activation", self.activation):
+            check_activation("activation", value)
+        if len(self.activation) > 1:
+            yield Choice("activation", None, "activation", self.activation)
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}, {len(self.decisions)} choices, {self.size:.4g} architectures)"
 
     @property
     def size(self) -> int:
-        """How many genotypes there are."""
+        """How many genotypes there are; see `num_networks`."""
         return math.prod(int(count) for count in self.cardinalities)
+
+    @cached_property
+    def num_networks(self) -> int:
+        """How many different networks there are: canonical genotypes, exactly."""
+        ways = [1]  # to reach each option for the channels that the next stage is given
+        for table, forms in zip(self._tables, self._canonical_codes, strict=True):
+            reached = [0] * len(table.channel_values)
+            for option, count in enumerate(ways):
+                canonical = np.flatnonzero(forms[option] == np.arange(len(table.stages)))
+                for channels, new in enumerate(np.bincount(table.channel_option[canonical]).tolist()):
+                    reached[channels] += count * new
+            ways = reached
+        return sum(ways) * len(self.activation)
 
     @cached_property
     def choices(self) -> MutableDict:
@@ -179,6 +239,66 @@ class SearchSpace:
             return False
         return True
 
+    # --- canonical forms ------------------------------------------------------------------------------------------
+
+    def canonical(self, indices: Indices) -> Indices:
+        """The canonical row of each row: rows of one network become one row. Shape (count, choices)."""
+        codes = self.stage_codes(indices)
+        result = indices.copy()
+        channels = np.zeros(len(indices), dtype=np.int64)
+        for column, (table, forms) in enumerate(zip(self._tables, self._canonical_codes, strict=True)):
+            result[:, table.columns] = table.rows[forms[channels, codes[:, column]]]
+            channels = table.channel_option[codes[:, column]]
+        return result
+
+    @cached_property
+    def _canonical_codes(self) -> list[Indices]:
+        """For each stage the code of the first equal option: (options for input channels, options of the stage)."""
+        result = []
+        for index, in_channels, resolution in self._stage_inputs():
+            forms = np.empty((len(in_channels), len(self._tables[index].stages)), dtype=np.int64)
+            for option, channels in enumerate(in_channels):
+                first: dict[object, int] = {}
+                for code, stage in enumerate(self._tables[index].stages):
+                    forms[option, code] = first.setdefault(_what_is_built(stage, channels, resolution), code)
+            result.append(forms)
+        return result
+
+    def canonical_options(self) -> list[list[StageOptions]]:
+        """For each stage and each option for its input channels, what different stages there are; last, the heads.
+
+        The stem's MACs are in those of the first stage. A head has no code and gives no channels: both are 0.
+        """
+        result = []
+        for table, forms, costs in zip(self._tables, self._canonical_codes, self._cost_tables, strict=False):
+            own = np.arange(len(table.stages))
+            codes = [np.flatnonzero(row == own) for row in forms]
+            result.append(
+                [
+                    StageOptions(kept, row[kept, 0], table.channel_option[kept])
+                    for kept, row in zip(codes, costs, strict=True)
+                ]
+            )
+        zero = np.zeros(1, dtype=np.int64)
+        result.append([StageOptions(zero, row[:, 0], zero) for row in self._cost_tables[-1]])
+        return result
+
+    def channel_options(self, stage: int) -> int:
+        """How many different channels the stage at an index (from 0) may give."""
+        return len(self._tables[stage].channel_values)
+
+    def write_stage(self, row: Indices, stage: int, code: int) -> None:
+        """Set the choices of one stage in a row of indices, by the code of `stage_codes`."""
+        row[self._tables[stage].columns] = self._tables[stage].rows[code]
+
+    def _stage_inputs(self) -> Iterator[tuple[int, tuple[int, ...], int]]:
+        """Index, possible input channels and input resolution of each stage."""
+        channels: tuple[int, ...] = (self.template.stem.out_channels,)
+        resolution = strided(self.template.resolution, self.template.stem.stride)
+        for index, choices in enumerate(self.stages):
+            yield index, channels, resolution
+            channels, resolution = choices.out_channels, strided(resolution, choices.stride)
+
     # --- architectures --------------------------------------------------------------------------------------------
 
     def decode(self, genotype: Mapping[str, Value]) -> Architecture:
@@ -189,28 +309,39 @@ class SearchSpace:
         """The architectures of indices of shape (count, choices); equal stages are one object."""
         codes = self.stage_codes(indices).tolist()
         tables = [table.stages for table in self._tables]
+        # The choice of an activation, where there is one, comes last.
+        which = indices[:, -1].tolist() if len(self.activation) > 1 else [0] * len(indices)
         return [
-            replace(self.template, stages=tuple(table[code] for table, code in zip(tables, row, strict=True)))
-            for row in codes
+            replace(
+                self.template,
+                stages=tuple(table[code] for table, code in zip(tables, row, strict=True)),
+                activation=self.activation[activation],
+            )
+            for row, activation in zip(codes, which, strict=True)
         ]
 
     def encode(self, architecture: Architecture) -> Genotype:
-        """The genotype of an architecture; how it is trained (`RECIPE_FIELDS`) does not matter.
+        """The canonical genotype of an architecture; how it is trained (`RECIPE_FIELDS`) does not matter.
 
         Raises:
             FieldError: it lies outside the space; the message names the field, its value and what the space has.
         """
         for field in fields(Architecture):
-            if field.name not in ("stages", *RECIPE_FIELDS):
+            if field.name not in ("stages", "activation", *RECIPE_FIELDS):
                 value, expected = getattr(architecture, field.name), getattr(self.template, field.name)
                 if value != expected:
                     raise FieldError(field.name, f"{shorten(value)} lies outside the space {self.name!r} ({expected})")
+        if architecture.activation not in self.activation:
+            problem = f"{architecture.activation} lies outside the space {self.name!r} ({', '.join(self.activation)})"
+            raise FieldError("activation", problem)
         if len(architecture.stages) != len(self.stages):
             problem = f"{len(architecture.stages)} stages lie outside the space {self.name!r} ({len(self.stages)})"
             raise FieldError("stages", problem)
         codes = [self.stage_code(index, stage) for index, stage in enumerate(architecture.stages)]
         row = [i for table, code in zip(self._tables, codes, strict=True) for i in table.rows[code].tolist()]
-        return self.genotypes(np.array([row], dtype=np.int64))[0]
+        if len(self.activation) > 1:
+            row.append(self.activation.index(architecture.activation))
+        return self.genotypes(self.canonical(np.array([row], dtype=np.int64)))[0]
 
     def stage_code(self, index: int, stage: Stage) -> int:
         """Which of the options of the stage at ``index`` (from 0) ``stage`` is; see `stage_codes`.
@@ -222,15 +353,18 @@ class SearchSpace:
         if code is not None:
             return code
         choices = self.stages[index]
-        if not isinstance(stage.block, BLOCKS[choices.op]):
-            raise FieldError(f"stages[{index}].op", f"the space {self.name!r} has {choices.op} there")
+        if not any(isinstance(stage.block, OPS[op][0]) for op in choices.op):
+            raise FieldError(f"stages[{index}].op", f"the space {self.name!r} has {', '.join(choices.op)} there")
         given = {**vars(stage.block), **vars(stage)}
         for field, values in {**choices.values(), "stride": (choices.stride,)}.items():
-            if given[field] not in values:
+            if field in given and given[field] not in values:
                 options = ", ".join(map(str, values))
                 problem = f"{shorten(given[field])} lies outside the space {self.name!r} ({options})"
                 raise FieldError(f"stages[{index}].{field}", problem)
-        raise AssertionError("a stage whose fields are all in the space must have a code")
+        problem = (
+            f"the ops of the space {self.name!r} there ({', '.join(choices.op)}) do not give {shorten(stage.block)}"
+        )
+        raise FieldError(f"stages[{index}].op", problem)
 
     def stage_codes(self, indices: Indices) -> Indices:
         """For each row of indices and each stage, one integer that stands for the stage's choices together.
@@ -287,14 +421,15 @@ class SearchSpace:
     def _cost_tables(self) -> list[Indices]:
         """For each stage, and last for the head: (options for input channels, options of the stage, [macs, params])."""
         template = self.template
-        in_channels: tuple[int, ...] = (template.stem.out_channels,)
-        resolution = strided(template.resolution, template.stem.stride)
-        tables = []
-        for table, choices in zip(self._tables, self.stages, strict=True):
-            tables.append(_cost_table(in_channels, table.stages, resolution))
-            in_channels, resolution = choices.out_channels, strided(resolution, choices.stride)
+        tables = [
+            _cost_table(in_channels, self._tables[index].stages, resolution)
+            for index, in_channels, resolution in self._stage_inputs()
+        ]
         tables[0] += _pair(stem_cost(template.stem, template.resolution).cost)
-        head, classes = template.head, template.num_classes
+        head, classes, in_channels = template.head, template.num_classes, self.stages[-1].out_channels
+        resolution = template.resolution
+        for stride in (template.stem.stride, *(stage.stride for stage in self.stages)):
+            resolution = strided(resolution, stride)
         heads = [total(layer.cost for layer in head_costs(head, n, resolution, classes)) for n in in_channels]
         tables.append(np.array([[_pair(cost)] for cost in heads]))
         return tables
@@ -340,9 +475,28 @@ class _StageTable:
             ]
         except FieldError as error:
             raise error.inside(f"stages[{index}]") from None
-        self.code_of = {stage: code for code, stage in enumerate(self.stages)}
+        self.code_of: dict[Stage, int] = {}
+        for code, stage in enumerate(self.stages):
+            self.code_of.setdefault(stage, code)
+        self.channel_values = choices.out_channels
         channels = {value: option for option, value in enumerate(choices.out_channels)}
         self.channel_option: Indices = np.array([channels[stage.out_channels] for stage in self.stages])
+
+
+def _checked_values(path: str, values: object) -> tuple[Any, ...]:
+    if not isinstance(values, tuple) or not values or len(set(values)) != len(values):
+        raise FieldError(path, f"{shorten(values)} is not a tuple of one or more different values")
+    return values
+
+
+def _what_is_built(stage: Stage, in_channels: int, resolution: int) -> tuple[object, ...]:
+    """Equal for stages that build the same layers, whatever their fields say."""
+    blocks = islice(stage_blocks(stage, in_channels, resolution), 2)  # all blocks but the first are equal
+    shapes = [
+        (type(b.block), b.block.kernel_size, b.hidden_channels, b.squeeze_channels, b.out_channels, b.stride, b.skip)
+        for b in blocks
+    ]
+    return stage.num_layers, *shapes
 
 
 def _cost_table(in_channels: Sequence[int], stages: Sequence[Stage], resolution: int) -> Indices:

@@ -125,7 +125,7 @@ def test_encode_names_what_lies_outside(space: SearchSpace, b0: Architecture) ->
         ({"kernel_size": 3}, r"stages\[1\]\.kernel_size: 3 is not a tuple"),
         ({"kernel_size": (3, 4)}, r"stages\[1\]\.kernel_size: 4 is not an odd integer"),
         ({"stride": 3}, r"stages\[1\]\.stride: 3 is not an integer from 1 to 2"),
-        ({"op": "mbcon"}, r"stages\[1\]\.op: unknown op 'mbcon'; did you mean 'mbconv'"),
+        ({"op": ("mbcon",)}, r"stages\[1\]\.op: unknown op 'mbcon'; did you mean 'mbconv'"),
     ],
 )
 def test_wrong_stages_are_named(b0: Architecture, change: dict[str, Any], message: str) -> None:
