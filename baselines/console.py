@@ -60,6 +60,20 @@ def quantity(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{shorten(text)} is not a positive number such as 400M, 1.8G or 400000000")
 
 
+def cost_target(text: str) -> tuple[str, float]:
+    """A cost and the value that is aimed at: ``a100-throughput=9000``, ``macs=400M``, ``zcu102-latency=2.5``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    name, equals, value = text.strip().partition("=")
+    match = _QUANTITY.fullmatch(value.strip())
+    if not equals or not name or not match:
+        raise argparse.ArgumentTypeError(f"{shorten(text)} is not COST=VALUE, such as params=5M or zcu102-latency=2.5")
+    number, power, suffix = match.groups()
+    return name.strip(), float(number) * 10.0 ** int(power or 0) * _SUFFIXES[suffix.upper()]
+
+
 def whole(text: str) -> int:
     """An integer from 0 up, or `argparse.ArgumentTypeError`."""
     if re.fullmatch(r"\d{1,9}", text.strip()):
@@ -89,6 +103,14 @@ def number(text: str) -> float:
 def millions(value: float) -> str:
     """A count for a person: 385.8M, 1.827G."""
     return f"{value / 1e9:.3f}G" if value >= 1e9 else f"{value / 1e6:.1f}M"
+
+
+def short_number(value: float) -> str:
+    """A number as a person writes a target: 400M, 1.8G, 9000, 2.5."""
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:.12g}{unit}"
+    return f"{value:.12g}"
 
 
 def macs_text(macs: int) -> str:

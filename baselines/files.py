@@ -10,6 +10,14 @@ from pathlib import Path
 from search_spaces.errors import MnasError
 
 
+def check_new(file: Path, *, field: str = "out") -> None:
+    """Raise `MnasError` where a file is there already, or its folder is not."""
+    if file.exists():
+        raise MnasError(f"{field}: {file} is there already; choose another file or remove it")
+    if not file.absolute().parent.is_dir():
+        raise MnasError(f"{field}: {file} cannot be written (there is no such folder); choose another place")
+
+
 def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out") -> None:
     """Write a file that is not there yet.
 
@@ -21,8 +29,7 @@ def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out"
     Raises:
         MnasError: the file is there already or cannot be written; nothing is left then.
     """
-    if file.exists():
-        raise MnasError(f"{field}: {file} is there already; choose another file or remove it")
+    check_new(file, field=field)
     try:
         with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".mnas-") as folder:
             target = Path(folder) / file.name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.console import macs_text, titled_table
+from baselines.console import titled_table
 from baselines.latency import Protocol, Subject, Timing, compare_text, machine
 from baselines.spec import BaselineSpec, Figure, spec_to_dict
 from search_spaces import Architecture, ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
@@ -156,7 +156,8 @@ def notes(spec: BaselineSpec) -> list[str]:
     if search:
         lines.append(
             f"Found:  trial {search.trial} of {search.trials}, controller {search.controller}, seed {search.seed}, "
-            f"{search.objective} objective at {macs_text(search.target_macs)} MACs, evaluator {search.evaluator}"
+            f"{search.objective} objective at {', '.join(target.text() for target in search.targets)}, "
+            f"evaluator {search.evaluator}"
         )
     if scaling:
         lines.append(

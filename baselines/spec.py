@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baselines.console import short_number
 from baselines.files import write_new_text
 from search_spaces import Architecture, architecture_from_dict, architecture_to_dict, digest
+from search_spaces.architecture import check_number
 from search_spaces.errors import FieldError, MnasError, shorten
 from search_spaces.serialization import from_dict, read_yaml, require_mapping, to_dict, write_yaml
 
@@ -46,13 +48,34 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a search aimed at.
+
+    Attributes:
+        cost: by name, such as ``macs``.
+        value: of it, in its own unit.
+    """
+
+    cost: str
+    value: float
+
+    def __post_init__(self) -> None:
+        check_number(f"target {self.cost}", self.value, 1e-9, 1e18)
+        object.__setattr__(self, "value", float(self.value))
+
+    def text(self) -> str:
+        """As a person writes it: ``macs=400M``."""
+        return f"{self.cost}={short_number(self.value)}"
+
+
+@dataclass(frozen=True)
 class SearchRecord:
     """The search that found a network: with these settings and the same version it finds it again.
 
     Attributes:
         space, evaluator, controller, objective: by name.
-        target_macs: target of the objective.
-        exponent: of the objective (beta for the absolute form).
+        targets: of the objective.
+        exponents: of the objective, below and above the target.
         seed, trials: of the run, and how many trials it had when the network was frozen.
         trial: number of the trial that is the network.
         reward: of that trial.
@@ -63,8 +86,8 @@ class SearchRecord:
     evaluator: str
     controller: str
     objective: str
-    target_macs: int
-    exponent: float
+    targets: tuple[Target, ...]
+    exponents: tuple[float, ...]
     seed: int
     trials: int
     trial: int

@@ -23,6 +23,7 @@ from baselines import load
 from nas.evaluators.base import Evaluator
 from nas.evaluators.registry import load_evaluator
 from nas.evidence import PUBLISHED_OBJECTIVE
+from nas.objective import make_objective
 from nas.search import SearchSettings, run_search
 from nas.trial import best_trial
 from search_spaces import SearchSpace, architecture_cost, load_space
@@ -32,8 +33,8 @@ TARGETS = (200, 300, 386, 400, 600)
 SPACE, EVALUATOR = "efficientnet", "imagenet"
 
 
-def settings(controller: str, objective: str, exponent: float, target: int, trials: int, seed: int) -> SearchSettings:
-    return SearchSettings(SPACE, EVALUATOR, controller, objective, target * 10**6, exponent, trials, seed)
+def settings(controller: str, objective: str, target: int, trials: int, seed: int) -> SearchSettings:
+    return SearchSettings(SPACE, EVALUATOR, controller, make_objective(objective, target * 10**6), trials, seed)
 
 
 def accuracies(space: SearchSpace, evaluator: Evaluator, rows: Indices) -> np.ndarray:
@@ -72,8 +73,8 @@ def one_target(job: tuple[str, int, int, int]) -> tuple[float, float, float]:
     """MACs / target, predicted accuracy and seconds of a search: controller, target in millions, trials, seed."""
     controller, target, trials, seed = job
     started = time.perf_counter()
-    chosen = settings(controller, "hard", -1.0, target, trials, seed)
-    best = best_trial(run_search(chosen), chosen.make_objective())
+    chosen = settings(controller, "hard", target, trials, seed)
+    best = best_trial(run_search(chosen), chosen.objective)
     assert best is not None
     assert best.metrics is not None
     return best.cost.macs / (target * 1e6), best.metrics.accuracy, time.perf_counter() - started
@@ -100,7 +101,7 @@ def targets(seeds: int, controller: str = "bayesian", trials: int = 500) -> None
 def trials_to_b0(job: tuple[str, int, int]) -> int | None:
     """After how many trials a search (controller, trials, seed) passes B0's soft reward; None where it does not."""
     controller, trials, seed = job
-    run = run_search(settings(controller, "soft", -0.07, 400, trials, seed))
+    run = run_search(settings(controller, "soft", 400, trials, seed))
     goal = b0_reward()
     return next((trial.number + 1 for trial in run if trial.reward is not None and trial.reward > goal), None)
 
@@ -108,7 +109,7 @@ def trials_to_b0(job: tuple[str, int, int]) -> int | None:
 def b0_reward() -> float:
     b0 = load("efficientnet_b0").architecture
     metrics = load_evaluator(EVALUATOR).evaluate([b0])[0]
-    return float(PUBLISHED_OBJECTIVE.reward(metrics.accuracy, architecture_cost(b0).macs))
+    return float(PUBLISHED_OBJECTIVE.reward(metrics.accuracy, [architecture_cost(b0).macs]))
 
 
 def passing_b0(seeds: int) -> None:

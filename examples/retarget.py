@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas.freeze import spec_of_trial
 from nas.journal import Journal
+from nas.objective import make_objective
 from nas.search import SearchSettings, run_search
 from search_spaces.network import build_network
 
@@ -14,9 +15,7 @@ settings = SearchSettings(
     space="efficientnet",
     evaluator="imagenet",
     controller="bayesian",
-    objective="hard",
-    target_macs=180_000_000,
-    exponent=-1.0,
+    objective=make_objective("hard", 180_000_000),
     trials=300,
     seed=0,
 )

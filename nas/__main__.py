@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import baselines.cli
 import nas.cli
+import nas.cli_runs
 import scaling.cli
 from baselines.console import Parser
 from search_spaces import MnasError
@@ -48,7 +49,7 @@ def _parser() -> Parser:
     text = "Search for a baseline network, freeze it as a spec, compare it with published ones, and scale it."
     parser = Parser(prog="mnas", description=text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for package in (nas.cli, baselines.cli, scaling.cli):
+    for package in (nas.cli, nas.cli_runs, baselines.cli, scaling.cli):
         package.register(commands)
     return parser
 

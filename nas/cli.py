@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baselines.comparators import Mark, load_any
 from baselines.console import (
     Commands,
+    cost_target,
     count,
     labelled,
     millions,
@@ -27,14 +30,19 @@ from baselines.console import (
 from baselines.registry import load, own_file
 from baselines.report import describe, notes, spec_table
 from baselines.spec import BaselineSpec, write_spec
-from search_spaces import SPACES, MnasError, load_space
+from search_spaces import SPACES, MnasError, SearchSpace, load_space
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from nas.controllers.base import Controller
     from nas.journal import Journal
+    from nas.objective import Objective
     from nas.search import SearchSettings
     from nas.trial import Trial
 
+CODE_HELP = "let Python files run that the run names"
 REFERENCE = "efficientnet_b0"
 
 
@@ -47,6 +55,7 @@ def register(commands: Commands) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a search")
     parser.add_argument("--name", required=True, help="name of the spec, written to specs/NAME.yaml")
     parser.add_argument("--trial", type=whole, help="number of another trial than the best")
+    parser.add_argument("--allow-code", action="store_true", help=CODE_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_freeze)
 
@@ -65,19 +74,27 @@ def register(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_compare)
 
-    text = "List the search spaces with their size and the MACs of their smallest and largest network."
-    parser = commands.add_parser("spaces", help="list the search spaces", description=text)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run_spaces)
+    _register_spaces(commands)
 
 
 def _register_search(commands: Commands) -> None:
     from nas.controllers.registry import CONTROLLERS
+    from nas.costs.metrics import COSTS
     from nas.evaluators.registry import EVALUATORS
 
     text = "Search for the most accurate network at a target of multiply-adds; compare it with EfficientNet-B0."
     parser = commands.add_parser("search", help="search for a baseline", description=text)
-    parser.add_argument("--target-macs", type=quantity, default=400_000_000, help="target, e.g. 180M (default: 400M)")
+    parser.add_argument(
+        "--target-macs", type=quantity, help="short for --target macs=…, e.g. 180M (default: 400M, without --target)"
+    )
+    parser.add_argument(
+        "--target",
+        type=cost_target,
+        action="append",
+        default=[],
+        metavar="COST=VALUE",
+        help=f"a cost to aim at, once or several times: {', '.join(COSTS)}",
+    )
     parser.add_argument("--space", default="efficientnet", help=f"{', '.join(SPACES)} (default: efficientnet)")
     parser.add_argument(
         "--evaluator", default="imagenet", help=f"source of accuracy: {', '.join(EVALUATORS)} (default: imagenet)"
@@ -87,7 +104,7 @@ def _register_search(commands: Commands) -> None:
         "--objective",
         default="hard",
         help="hard: at most the target; soft: the published form, which does not aim at its target; "
-        "absolute: near the target (default: hard)",
+        "absolute: near the target; calibrated: near it, with exponents measured there (default: hard)",
     )
     parser.add_argument(
         "--exponent", type=number, help="of the objective (default: -1 hard, -0.07 soft, -0.1 absolute)"
@@ -103,10 +120,8 @@ def run_search_command(arguments: argparse.Namespace) -> None:
     """Search, record everything in a run folder, and show what was found beside published B0."""
     from nas.freeze import spec_of_trial
     from nas.journal import Journal
-    from nas.objective import make_objective
 
-    objective = make_objective(arguments.objective, arguments.target_macs, arguments.exponent)
-    settings = _settings(arguments, objective.exponent)
+    settings = _settings(arguments)
     folder = arguments.out or _new_folder(settings)
     with Journal.create(folder, settings) as journal:
         interrupted = _search_into(folder, journal)
@@ -119,19 +134,39 @@ def run_search_command(arguments: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
-def _settings(arguments: argparse.Namespace, exponent: float) -> SearchSettings:
+def _settings(arguments: argparse.Namespace) -> SearchSettings:
     from nas.search import SearchSettings
 
     return SearchSettings(
         space=arguments.space,
         evaluator=arguments.evaluator,
         controller=arguments.controller,
-        objective=arguments.objective,
-        target_macs=arguments.target_macs,
-        exponent=exponent,
+        objective=_objective(arguments),
         trials=arguments.trials,
         seed=arguments.seed,
     )
+
+
+def _objective(arguments: argparse.Namespace) -> Objective:
+    from nas.calibration import calibrated_objective
+    from nas.objective import make_objective
+
+    targets = given_targets(arguments) or {"macs": 400_000_000}
+    if arguments.objective == "calibrated":
+        if arguments.exponent is not None:
+            raise MnasError("exponent: the calibrated form measures its own; leave --exponent out")
+        return calibrated_objective(arguments.space, arguments.evaluator, targets, arguments.seed)
+    return make_objective(arguments.objective, targets, arguments.exponent)
+
+
+def given_targets(arguments: argparse.Namespace) -> dict[str, float]:
+    """The targets by cost of ``--target-macs`` and ``--target``."""
+    targets: dict[str, float] = {} if arguments.target_macs is None else {"macs": arguments.target_macs}
+    for name, value in arguments.target:
+        if name in targets:
+            raise MnasError(f"target: {name} stands twice; keep one")
+        targets[name] = value
+    return targets
 
 
 def _search_into(folder: Path, journal: Journal) -> bool:
@@ -142,7 +177,7 @@ def _search_into(folder: Path, journal: Journal) -> bool:
     from nas.monitor import Progress, TensorBoard
     from nas.search import run_search
 
-    objective = journal.settings.make_objective()
+    objective = journal.settings.objective
     progress = Progress(journal.settings.trials, objective)
     try:
         with TensorBoard(folder / "tensorboard", objective) as board, progress.running():
@@ -169,20 +204,17 @@ def _report_search(
     from nas.comparison_view import comparison_data, comparison_view
     from nas.evaluators.registry import load_evaluator
     from nas.evidence import Comparison
+    from nas.objective import cost_text
 
-    comparison = Comparison([spec, load(REFERENCE)], load_evaluator(settings.evaluator))
+    comparison = Comparison([spec, load(REFERENCE)], load_evaluator(settings.evaluator, settings.space))
     if arguments.json:
         found = {"trial": best.number, "genotype": best.genotype, "reward": best.reward, **describe(spec)}
         data = {"out": str(folder), "settings": settings.as_dict(), "trials": done, "best": found}
         print_json({**data, "comparison": comparison_data(comparison)})
         return
-    share = 100 * best.cost.macs / settings.target_macs
     show(
-        labelled(
-            "Found",
-            f"in trial {best.number} of {done}: reward {best.reward:.5f} ({settings.objective}, target "
-            f"{millions(settings.target_macs)} MACs, of which the network uses {share:.1f} %)",
-        ),
+        labelled("Found", f"in trial {best.number} of {done}: reward {best.reward:.5f} ({settings.objective.text()})"),
+        *(cost_text(*pair) for pair in zip(settings.objective.targets, best.costs, strict=True)),
         *comparison_view(comparison),
         pointer("Run:", str(folder)),
         pointer("Next:", f"mnas freeze {shlex.quote(str(folder))} --name NAME"),
@@ -192,8 +224,10 @@ def _report_search(
 
 def _new_folder(settings: SearchSettings) -> Path:
     """A folder in runs/ that does not exist yet, named after the search."""
-    controller = settings.controller.replace(":", "-")
-    base = f"{settings.space}-{millions(settings.target_macs)}-{controller}-seed{settings.seed}"
+    controller = re.sub(r"\W+", "-", settings.controller)
+    space = re.sub(r"\W+", "-", settings.space)
+    target = "-".join(re.sub(r"[=]", "", target.text()) for target in settings.objective.targets)
+    base = f"{space}-{target}-{controller}-seed{settings.seed}"
     tries = (Path("runs") / (base if attempt == 1 else f"{base}-{attempt}") for attempt in range(1, 10_000))
     return next(folder for folder in tries if not folder.exists())
 
@@ -209,7 +243,7 @@ def run_freeze(arguments: argparse.Namespace) -> None:
     from nas.freeze import spec_of_trial
     from nas.journal import Journal
 
-    with Journal.open(arguments.folder) as journal:
+    with Journal.open(arguments.folder, allow_code=arguments.allow_code) as journal:
         trial = journal.best() if arguments.trial is None else journal.trial(arguments.trial)
         spec = spec_of_trial(journal, trial, arguments.name)
     file = own_file(spec.name)
@@ -242,33 +276,80 @@ def run_compare(arguments: argparse.Namespace) -> None:
         show(pointer("Written:", str(arguments.html)))
 
 
+def _register_spaces(commands: Commands) -> None:
+    text = (
+        "List the search spaces with their size and the MACs of their smallest and largest network; or count the "
+        "networks of one space by their MACs, exactly."
+    )
+    parser = commands.add_parser("spaces", help="list the search spaces, or count one's networks", description=text)
+    parser.add_argument("name", metavar="SPACE", nargs="?", help=f"{', '.join(SPACES)}, or FILE.py:NAME")
+    parser.add_argument("--histogram", action="store_true", help="how many networks lie in each band of MACs")
+    parser.add_argument("--near", type=quantity, metavar="MACS", help="how many networks lie within 2 %% of this")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run_spaces)
+
+
 def run_spaces(arguments: argparse.Namespace) -> None:
-    """List the spaces."""
-    spaces = [load_space(name) for name in SPACES]
-    if arguments.json:
-        print_json(
-            {
-                "spaces": [
-                    {
-                        "name": space.name,
-                        "size": space.size,
-                        "macs_range": space.macs_range,
-                        "choices": {choice.label: choice.values for choice in space.decisions},
-                    }
-                    for space in spaces
-                ]
-            }
-        )
+    """List the spaces, or count the networks of one."""
+    if arguments.histogram or arguments.near is not None:
+        _count_networks(arguments)
         return
-    headers = [
-        ("name", "left"),
-        ("choices", "right"),
-        ("networks", "right"),
-        ("smallest", "right"),
-        ("largest", "right"),
-    ]
-    table = titled_table("Spaces", headers)
+    spaces = [load_space(name) for name in ([arguments.name] if arguments.name else SPACES)]
+    if arguments.json:
+        print_json({"spaces": [_space_data(space) for space in spaces]})
+        return
+    columns = ("choices", "genotypes", "networks", "smallest", "largest")
+    table = titled_table("Spaces", [("name", "left"), *((column, "right") for column in columns)])
     for space in spaces:
         low, high = (millions(macs) for macs in space.macs_range)
-        table.add_row(space.name, str(len(space.labels)), f"{space.size:.4g}", low, high)
-    show(table)
+        sizes = (f"{space.size:.4g}", f"{space.num_networks:.4g}")
+        table.add_row(space.name, str(len(space.labels)), *sizes, low, high)
+    show(table, "Genotypes that build the same layers are one network. MACs are those of one image.")
+
+
+def _space_data(space: SearchSpace) -> dict[str, Any]:
+    return {
+        "name": space.name,
+        "size": space.size,
+        "networks": space.num_networks,
+        "macs_range": space.macs_range,
+        "choices": {choice.label: choice.values for choice in space.decisions},
+    }
+
+
+def _count_networks(arguments: argparse.Namespace) -> None:
+    from search_spaces.sampling import MacsDistribution
+
+    space = load_space(arguments.name or "efficientnet")
+    distribution = MacsDistribution(space)
+    data: dict[str, Any] = {"space": space.name, "networks": space.num_networks}
+    views: list[RenderableType] = []
+    if arguments.histogram:
+        edges = distribution.round_edges()
+        counts = distribution.histogram(edges)
+        data |= {"edges": edges, "counts": counts}
+        views.append(_histogram_table(space, edges, counts))
+    if arguments.near is not None:
+        low, high = math.ceil(0.98 * arguments.near), math.floor(1.02 * arguments.near)
+        inside = distribution.count(low, high)
+        data["near"] = {"macs": arguments.near, "low": low, "high": high, "networks": inside}
+        share = 100 * inside / space.num_networks
+        views.append(
+            f"{inside:,} of {space.num_networks:,} networks of {space.name} ({share:.3g} %) lie within 2 % of "
+            f"{millions(arguments.near)} MACs."
+        )
+    if arguments.json:
+        print_json(data)
+        return
+    show(*views)
+
+
+def _histogram_table(space: SearchSpace, edges: Sequence[int], counts: Sequence[int]) -> Table:
+    headers = [("MACs", "right"), ("networks", "right"), ("share", "right"), ("", "left")]
+    table = titled_table(f"Networks of {space.name} by MACs: {space.num_networks:,} in all", headers)
+    widest = max(counts)
+    for (low, high), inside in zip(pairwise(edges), counts, strict=True):
+        bar = "█" * round(40 * inside / widest)
+        share = f"{100 * inside / space.num_networks:.3g} %"
+        table.add_row(f"{millions(low)} – {millions(high)}", f"{inside:,}", share, bar)
+    return table

@@ -18,7 +18,7 @@ from baselines.comparators import Comparator
 from baselines.spec import BaselineSpec
 from nas.evaluators.base import Evaluator, Metrics
 from nas.objective import Objective, make_objective
-from search_spaces import SPACES, Architecture, FieldError, SearchSpace, architecture_cost, load_space
+from search_spaces import SPACES, Architecture, FieldError, Genotype, SearchSpace, architecture_cost, load_space
 
 # The reward with which B0 was found: EfficientNet (arXiv 1905.11946) section 4.
 PUBLISHED_OBJECTIVE: Objective = make_objective("soft", 400_000_000)
@@ -45,20 +45,26 @@ def rank(reward: float, rewards: np.ndarray[Any, np.dtype[np.float64]]) -> Rank:
     """The rank of a reward among those of random members."""
     count = len(rewards)
     share = float((rewards < reward).mean())
+    low, high = wilson(share, count)
+    return Rank(100 * share, 100 * low, 100 * high, count)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share that was seen in ``count`` draws (Wilson)."""
     z = 1.959964
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     spread = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Rank(100 * share, 100 * (centre - spread), min(100.0, 100 * (centre + spread)), count)
+    return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many choices of a space two networks share.
+    """How many choices of a space a network shares with a reference.
 
     Attributes:
         shared: choices with equal values.
-        choices: of the space.
-        chance: how many a random member shares with any network, on average.
+        choices: of the space, in which the reference has a value that the space offers.
+        chance: how many of these a random member shares with the reference, on average.
     """
 
     shared: int
@@ -66,11 +72,35 @@ class Agreement:
     chance: float
 
 
-def agreement(space: SearchSpace, a: Architecture, b: Architecture) -> Agreement:
-    """Compare two members of a space choice by choice. Raises `FieldError` where one is no member."""
-    first, second = space.encode(a), space.encode(b)
-    shared = sum(first[label] == second[label] for label in space.labels)
-    return Agreement(shared, len(space.labels), float((1 / space.cardinalities).sum()))
+def agreement(space: SearchSpace, member: Architecture, reference: Architecture) -> Agreement:
+    """Compare a member of a space choice by choice with a reference, which may lie outside the space in some choices.
+
+    Raises:
+        FieldError: the first is no member.
+    """
+    own, others = space.encode(member), offered_values(space, reference)
+    chance = sum(1 / len(choice.values) for choice in space.decisions if choice.label in others)
+    return Agreement(sum(own[label] == value for label, value in others.items()), len(others), chance)
+
+
+def offered_values(space: SearchSpace, architecture: Architecture) -> Genotype:
+    """What an architecture has in each choice of a space, where the space offers that value."""
+    try:
+        return space.encode(architecture)
+    except FieldError:
+        pass
+    found: Genotype = {}
+    for choice in space.decisions:
+        if choice.stage is None:
+            value = getattr(architecture, choice.field)
+        elif choice.stage < len(architecture.stages):
+            stage = architecture.stages[choice.stage]
+            value = {**vars(stage.block), **vars(stage)}.get(choice.field)
+        else:
+            continue
+        if value in choice.values:
+            found[choice.label] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -94,7 +124,7 @@ class Judged:
     @property
     def reward(self) -> float | None:
         """The published soft reward."""
-        return None if self.metrics is None else PUBLISHED_OBJECTIVE.reward(self.metrics.accuracy, self.macs)
+        return None if self.metrics is None else PUBLISHED_OBJECTIVE.reward(self.metrics.accuracy, [self.macs])
 
 
 def judge(subject: BaselineSpec | Comparator, evaluator: Evaluator) -> Judged:
@@ -182,7 +212,7 @@ class Comparison:
         with threadpool_limits(1):  # as in `nas.search.run_search`
             metrics = self.evaluator.evaluate(self.space.decode_indices(rows))
         accuracy = np.array([metric.accuracy for metric in metrics])
-        rewards = PUBLISHED_OBJECTIVE.reward(accuracy, self.space.costs(rows)[0])
+        rewards = PUBLISHED_OBJECTIVE.reward(accuracy, [self.space.costs(rows)[0]])
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]
 
 

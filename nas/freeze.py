@@ -14,13 +14,14 @@ def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
     if trial.metrics is None or trial.reward is None:
         raise MnasError(f"trial: {trial.number} failed ({trial.error}), so there is nothing to freeze; choose another")
     settings = journal.settings
+    objective = settings.objective
     record = SearchRecord(
         space=settings.space,
         evaluator=settings.evaluator,
         controller=settings.controller,
-        objective=settings.objective,
-        target_macs=settings.target_macs,
-        exponent=settings.exponent,
+        objective=objective.form,
+        targets=objective.targets,
+        exponents=objective.exponents,
         seed=settings.seed,
         trials=journal.count(),
         trial=trial.number,
@@ -31,7 +32,7 @@ def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
         metric="top1",
         value=trial.metrics.accuracy,
         kind="predicted",
-        source=load_evaluator(settings.evaluator).meaning,
+        source=load_evaluator(settings.evaluator, settings.space).meaning,
         std=trial.metrics.accuracy_std,
     )
     return BaselineSpec(name, trial.architecture, Provenance("mnas search", search=record), (figure,))

@@ -21,9 +21,10 @@ from nas.evaluators.base import Metrics
 from nas.search import SearchSettings
 from nas.trial import Trial
 from search_spaces import Genotype, MnasError, architecture_cost, digest, load_space
+from search_spaces.plugins import refuse_code
 from search_spaces.serialization import from_dict
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "journal.sqlite"
 _TABLES = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -33,6 +34,7 @@ CREATE TABLE trials (
     digest TEXT NOT NULL,        -- of the architecture
     macs INTEGER NOT NULL,
     params INTEGER NOT NULL,
+    costs TEXT NOT NULL,         -- JSON list: of the objective's targets, in their order
     accuracy REAL,               -- in [0, 1]; NULL where the evaluation failed, as are the next two
     accuracy_std REAL,
     reward REAL,
@@ -40,7 +42,7 @@ CREATE TABLE trials (
     seconds REAL NOT NULL        -- the evaluation took
 ) STRICT;
 """
-_COLUMNS = "number, genotype, digest, macs, params, accuracy, accuracy_std, reward, error, seconds"
+_COLUMNS = "number, genotype, digest, macs, params, costs, accuracy, accuracy_std, reward, error, seconds"
 
 
 class Journal:
@@ -94,11 +96,14 @@ class Journal:
         return cls(connection, settings, file, writing=True)
 
     @classmethod
-    def open(cls, folder: Path) -> Journal:
+    def open(cls, folder: Path, *, allow_code: bool = False) -> Journal:
         """Open the journal of a run for reading.
 
+        Args:
+            allow_code: whether Python files that the journal names may run; see `search_spaces.plugins`.
+
         Raises:
-            MnasError: the folder holds no run, or its journal cannot be read.
+            MnasError: the folder holds no run, its journal cannot be read, or it names a Python file that may not run.
         """
         file = folder / FILE_NAME
         if not file.is_file():
@@ -108,6 +113,9 @@ class Journal:
             entries = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
             if entries.get("schema") != SCHEMA:
                 raise MnasError(f"{file}: schema {entries.get('schema')!r} is unknown; this version reads {SCHEMA}")
+            stored = entries.get("settings")
+            if not allow_code and isinstance(stored, dict):
+                refuse_code(stored.values(), f"run: {folder}")
             settings = from_dict(SearchSettings, entries.get("settings"), "settings")
         return cls(connection, settings, file, writing=False)
 
@@ -124,6 +132,7 @@ class Journal:
                 digest(trial.architecture),
                 trial.cost.macs,
                 trial.cost.params,
+                json.dumps(trial.costs),
                 *(trial.metrics or (None, None)),
                 trial.reward,
                 trial.error,
@@ -149,9 +158,13 @@ class Journal:
         Raises:
             MnasError: no trial succeeded.
         """
-        objective = self.settings.make_objective()
-        self._connection.create_function("merit", 2, objective.merit, deterministic=True)
-        clause = "WHERE reward IS NOT NULL ORDER BY merit(reward, macs) DESC, number LIMIT 1"
+        objective = self.settings.objective
+
+        def merit(reward: float, costs: str) -> float:
+            return float(objective.merit(reward, json.loads(costs)))
+
+        self._connection.create_function("merit", 2, merit, deterministic=True)
+        clause = "WHERE reward IS NOT NULL ORDER BY merit(reward, costs) DESC, number LIMIT 1"
         return self._one(clause, (), "no successful trial")
 
     def trial(self, number: int) -> Trial:
@@ -181,14 +194,14 @@ class Journal:
             return self._trial(row)
 
     def _trial(self, row: tuple[Any, ...]) -> Trial:
-        number, genotype_text, stored_digest, macs, params, accuracy, std, reward, error, seconds = row
+        number, genotype_text, stored_digest, macs, params, costs, accuracy, std, reward, error, seconds = row
         genotype: Genotype = json.loads(genotype_text)
         architecture = load_space(self.settings.space).decode(genotype)
         cost = architecture_cost(architecture)
         if (digest(architecture), cost.macs, cost.params) != (stored_digest, macs, params):
             raise MnasError(f"{self.file}: trial {number} does not match its genotype; the journal was changed by hand")
         metrics = None if accuracy is None else Metrics(accuracy, std)
-        return Trial(number, genotype, architecture, cost, metrics, reward, error, seconds)
+        return Trial(number, genotype, architecture, cost, tuple(json.loads(costs)), metrics, reward, error, seconds)
 
 
 @contextmanager

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from nas.controllers.base import Controller
-from nas.controllers.registry import CONTROLLERS, make_controller
+from nas.controllers.registry import check_controller, make_controller
+from nas.costs.metrics import check_target, cost_function
 from nas.evaluators.base import Evaluator, Metrics
 from nas.evaluators.registry import load_evaluator
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Architecture, Genotype, SearchSpace, architecture_cost, load_space
+from search_spaces import Architecture, Genotype, MnasError, SearchSpace, load_space
 from search_spaces.architecture import check_int
-from search_spaces.errors import MnasError, unknown_name
+from search_spaces.space import Indices
 
 # A search whose evaluator fails this often in a row has a cause that more trials will not mend.
 MAX_FAILURES_IN_A_ROW = 50
@@ -30,40 +33,35 @@ class SearchSettings:
 
     Attributes:
         space, evaluator, controller: by name.
-        objective, target_macs, exponent: see `nas.objective.Objective`.
+        objective: what is maximised.
         trials: how many to run.
         seed: of the controller.
 
     Raises:
-        MnasError: a name is unknown, a number breaks its rule, or the target lies outside the space.
+        MnasError: a name is unknown, a number breaks its rule, or a target lies outside the space.
     """
 
     space: str
     evaluator: str
     controller: str
-    objective: str
-    target_macs: int
-    exponent: float
+    objective: Objective
     trials: int
     seed: int
 
     def __post_init__(self) -> None:
         check_int("trials", self.trials, 1, 10_000_000)
         check_int("seed", self.seed, 0, 2**32 - 1)
-        if self.controller not in CONTROLLERS:
-            raise unknown_name("controller", self.controller, CONTROLLERS)
+        check_controller(self.controller)
         space = load_space(self.space)
-        load_evaluator(self.evaluator).check(space.template)
-        self.make_objective()
-        space.check_target(self.target_macs)
+        evaluator = load_evaluator(self.evaluator, self.space)
+        known = evaluator.known_members(space)
+        evaluator.check(space.template if known is None else space.decode_indices(known[:1])[0])
+        for target in self.objective.targets:
+            check_target(target.cost, target.value, space)
 
-    def make_objective(self) -> Objective:
-        """The objective of these settings."""
-        return Objective(self.objective, self.target_macs, self.exponent)
-
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain data of the settings."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
 
 def run_search(settings: SearchSettings, record: Record = lambda trials, controller: None) -> list[Trial]:
@@ -74,15 +72,14 @@ def run_search(settings: SearchSettings, record: Record = lambda trials, control
         record: called after every batch, before the controller learns from it, with the batch's trials.
 
     Returns:
-        All trials in order; fewer than asked for only where the controller had no more to suggest.
+        All trials in order; fewer than asked for only where there was nothing left to try.
 
     Raises:
-        MnasError: the evaluator failed `MAX_FAILURES_IN_A_ROW` times in a row.
+        MnasError: the evaluator failed `MAX_FAILURES_IN_A_ROW` times in a row, or the controller broke its rules.
     """
     space = load_space(settings.space)
-    objective = settings.make_objective()
-    runner = _TrialRunner(space, load_evaluator(settings.evaluator), objective)
-    controller = make_controller(settings.controller, space, objective, settings.seed)
+    runner = TrialRunner(space, load_evaluator(settings.evaluator, settings.space), settings.objective)
+    controller = make_controller(settings.controller, space, settings.objective, settings.seed)
     trials: list[Trial] = []
     failures = 0
     # A controller's matrices are small: more threads gain nothing, and where another process holds a core they wait for
@@ -90,10 +87,13 @@ def run_search(settings: SearchSettings, record: Record = lambda trials, control
     limits = threadpool_limits(1)
     try:
         while len(trials) < settings.trials:
-            suggestions = controller.suggest(min(controller.batch_size, settings.trials - len(trials)))
-            if not suggestions:
-                break
+            asked = min(controller.batch_size, settings.trials - len(trials))
+            suggestions = controller.suggest(asked)
+            if len(suggestions) > asked:
+                raise MnasError(f"controller {settings.controller}: gave {len(suggestions)} for {asked}; mend it")
             batch = runner.run(suggestions, first_number=len(trials))
+            if not batch:
+                break
             trials.extend(batch)
             record(batch, controller)
             controller.update(batch)
@@ -107,17 +107,30 @@ def run_search(settings: SearchSettings, record: Record = lambda trials, control
     return trials
 
 
-class _TrialRunner:
-    """Turns suggestions into trials; a network that was evaluated before in the run is not evaluated again."""
+class TrialRunner:
+    """Turns suggestions into trials.
+
+    A network that was evaluated before in the run, under this genotype or another, is not evaluated again. Where the
+    evaluator knows some members of the space only, the nearest of them that was not tried yet stands in for a
+    suggestion: fewest choices different, then fewest steps, then the first that the evaluator names. The trial says
+    what was tried.
+    """
 
     def __init__(self, space: SearchSpace, evaluator: Evaluator, objective: Objective) -> None:
         self._space = space
         self._evaluator = evaluator
         self._objective = objective
+        self._costs = [cost_function(target.cost, space) for target in objective.targets]
         self._known: dict[bytes, Metrics | str] = {}
+        self._untried = evaluator.known_members(space)
 
     def run(self, genotypes: Sequence[Genotype], first_number: int) -> list[Trial]:
-        rows = self._space.indices(genotypes)
+        """The trials of suggestions, numbered from ``first_number``; fewer where all known members were tried."""
+        if not genotypes:
+            return []
+        rows = self._space.canonical(self._space.indices(genotypes))
+        if self._untried is not None:
+            rows = self._nearest_untried(rows)
         keys = [row.tobytes() for row in rows]
         architectures = self._space.decode_indices(rows)
         new = {
@@ -127,20 +140,51 @@ class _TrialRunner:
         outcomes = self._evaluate(list(new.values()))
         seconds = (time.perf_counter() - started) / max(1, len(new))
         self._known.update(zip(new, outcomes, strict=True))
-        trials = []
-        for offset, (key, genotype, architecture) in enumerate(zip(keys, genotypes, architectures, strict=True)):
-            spent = seconds if new.pop(key, None) is not None else 0.0
-            trials.append(self._trial(first_number + offset, dict(genotype), architecture, self._known[key], spent))
-        return trials
+        columns = [cost(rows) for cost in self._costs]
+        rewards = self._rewards(keys, columns)
+        return [
+            Trial(
+                number=first_number + offset,
+                genotype=genotype,
+                architecture=architecture,
+                cost=cost,
+                costs=costs,
+                metrics=None if isinstance(outcome, str) else outcome,
+                reward=reward,
+                error=outcome if isinstance(outcome, str) else None,
+                seconds=0.0 if new.pop(key, None) is None else seconds,
+            )
+            for offset, (key, genotype, architecture, cost, costs, outcome, reward) in enumerate(
+                zip(
+                    keys,
+                    self._space.genotypes(rows),
+                    architectures,
+                    self._space.exact_costs(rows),
+                    zip(*(column.tolist() for column in columns), strict=True),
+                    (self._known[key] for key in keys),
+                    rewards,
+                    strict=True,
+                )
+            )
+        ]
 
-    def _trial(
-        self, number: int, genotype: Genotype, architecture: Architecture, outcome: Metrics | str, seconds: float
-    ) -> Trial:
-        cost = architecture_cost(architecture)
-        if isinstance(outcome, str):
-            return Trial(number, genotype, architecture, cost, None, None, outcome, seconds)
-        reward = self._objective.reward(outcome.accuracy, cost.macs)
-        return Trial(number, genotype, architecture, cost, outcome, reward, None, seconds)
+    def _rewards(self, keys: Sequence[bytes], columns: Sequence[Any]) -> list[float | None]:
+        outcomes = [self._known[key] for key in keys]
+        accuracy = np.array([np.nan if isinstance(outcome, str) else outcome.accuracy for outcome in outcomes])
+        rewards = self._objective.reward(accuracy, columns).tolist()
+        return [None if isinstance(outcome, str) else reward for outcome, reward in zip(outcomes, rewards, strict=True)]
+
+    def _nearest_untried(self, rows: Indices) -> Indices:
+        """For each row the nearest known member that was not tried yet; each is given once."""
+        assert self._untried is not None
+        chosen = []
+        for row in rows[: len(self._untried)]:
+            steps = np.abs(self._untried - row)
+            distance = (steps > 0).sum(axis=1) + steps.sum(axis=1) / (1 + self._space.cardinalities.sum())
+            nearest = int(distance.argmin())
+            chosen.append(self._untried[nearest])
+            self._untried = np.delete(self._untried, nearest, axis=0)
+        return np.array(chosen, dtype=np.int64).reshape(len(chosen), rows.shape[1])
 
     def _evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics | str]:
         """Metrics, or why there are none, of each architecture."""

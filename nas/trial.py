@@ -17,6 +17,7 @@ class Trial:
     Attributes:
         number: from 0, in the order of suggestion.
         genotype, architecture, cost: the network, its choices and its exact cost.
+        costs: of the objective's targets, in their order.
         metrics: what the evaluator found; None where it failed.
         reward: of the objective; None where the evaluation failed.
         error: why the evaluation failed; None where it did not.
@@ -27,6 +28,7 @@ class Trial:
     genotype: Genotype
     architecture: Architecture
     cost: Cost
+    costs: tuple[float, ...]
     metrics: Metrics | None
     reward: float | None
     error: str | None
@@ -36,4 +38,4 @@ class Trial:
 def best_trial(trials: Iterable[Trial | None], objective: Objective) -> Trial | None:
     """The trial of the highest merit (`Objective.merit`), the first of equals; None where none succeeded."""
     done = [trial for trial in trials if trial is not None and trial.reward is not None]
-    return max(done, key=lambda trial: objective.merit(trial.reward, trial.cost.macs), default=None)
+    return max(done, key=lambda trial: objective.merit(trial.reward, trial.costs), default=None)

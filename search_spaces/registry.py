@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import cache
 
 from search_spaces.efficientnet import efficientnet_space
-from search_spaces.errors import unknown_name
+from search_spaces.errors import FieldError, MnasError
 from search_spaces.mnasnet import mnasnet_b0_space, mnasnet_space
+from search_spaces.plugins import load_plugin
 from search_spaces.space import SearchSpace
 
 SPACES: dict[str, Callable[[], SearchSpace]] = {
@@ -19,7 +20,19 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
 
 @cache
 def load_space(name: str) -> SearchSpace:
-    """The space of that name, made once. Raises `MnasError` for an unknown name, with the nearest one."""
-    if name not in SPACES:
-        raise unknown_name("space", name, SPACES)
-    return SPACES[name]()
+    """The space of that name, made once; a name may also be that of a plug-in (`search_spaces.plugins`).
+
+    Raises:
+        MnasError: the name is unknown (with the nearest one), or the plug-in gives no space.
+    """
+    if name in SPACES:
+        return SPACES[name]()
+    found = load_plugin("space", name, SPACES)
+    try:
+        space = found() if callable(found) else found
+    except FieldError as error:
+        raise MnasError(f"space: {name}: {error}") from None
+    if not isinstance(space, SearchSpace):
+        raise MnasError(f"space: {name} gives a {type(space).__name__}; it must be a SearchSpace, or make one")
+    space.name = name
+    return space

@@ -94,6 +94,14 @@ class MacsDistribution:
         below = [self._pairs_below(edge) for edge in edges]
         return [high - low for low, high in pairwise(below)]
 
+    def round_edges(self, bands: int = 20) -> list[int]:
+        """Edges of about so many bands of equal, round width that hold all networks."""
+        low, high = self.space.macs_range
+        rough = max(1, (high - low) // bands)
+        power = 10 ** (len(str(rough)) - 1)
+        width = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
+        return list(range(low // width * width, high + width, width))
+
     def sample_indices(self, rng: np.random.Generator, count: int, low: int, high: int) -> Indices:
         """``count`` networks, each of those with ``low`` to ``high`` MACs equally probable, as canonical rows.
 

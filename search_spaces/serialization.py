@@ -189,15 +189,20 @@ def read_yaml(file: Path) -> Any:
         raise MnasError(f"{file}: not a usable YAML file ({shorten(str(error))}); mend or replace it") from None
 
 
-def read_text(file: Path) -> str:
-    """The text of a file of at most `MAX_FILE_BYTES` in UTF-8, or a `MnasError`."""
+def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> str:
+    """The text of a file in UTF-8, or a `MnasError`.
+
+    Args:
+        limit: bytes it may have at most.
+        kind: what it should be, for the message.
+    """
     try:
         with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE_BYTES + 1)
+            raw = stream.read(limit + 1)
     except OSError as error:
         raise MnasError(f"{file}: cannot be read ({error.strerror}); check the path") from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise MnasError(f"{file}: larger than {MAX_FILE_BYTES} bytes, so it is no spec; check the path")
+    if len(raw) > limit:
+        raise MnasError(f"{file}: larger than {limit} bytes, so it is no {kind}; check the path")
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -18,6 +18,7 @@ import yaml
 
 from baselines.console import quantity
 from nas.__main__ import main
+from search_spaces import SPACES
 from tests.scaling.test_compound import RELEASED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +103,7 @@ def test_a_run_folder_holds_everything(searched: Path) -> None:
     assert connection.execute("SELECT count(*) FROM trials").fetchone() == (100,)
     settings = json.loads(connection.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()[0])
     connection.close()
-    assert settings["target_macs"] == 200_000_000
+    assert settings["objective"]["targets"] == [{"cost": "macs", "value": 200_000_000}]
     assert (run / "best.yaml").is_file()
     assert list((run / "tensorboard").glob("events.out.tfevents.*"))
 
@@ -146,8 +147,8 @@ def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_sear
         (["search", "--controller", "bayesain"], "unknown controller 'bayesain'; did you mean 'bayesian'?"),
         (["search", "--evaluator", "imagnet"], "unknown evaluator 'imagnet'; did you mean 'imagenet'?"),
         (["search", "--objective", "sotf"], "unknown objective 'sotf'; did you mean 'soft'?"),
-        (["search", "--target-macs", "20M"], "target-macs: 20,000,000 is below the smallest network"),
-        (["search", "--target-macs", "2G"], "target-macs: 2,000,000,000 is above the largest network"),
+        (["search", "--target-macs", "20M"], "target macs: 20,000,000 is below the smallest"),
+        (["search", "--target-macs", "2G"], "target macs: 2,000,000,000 is above the largest"),
         (["search", "--target-macs", "400X"], "argument --target-macs: '400X' is not a positive number"),
         (["search", "--target-macs=-1"], "argument --target-macs: '-1' is not a positive number"),
         (["search", "--target-macs", "-1"], "argument --target-macs: '-1' is not a positive number"),
@@ -324,12 +325,25 @@ def test_every_controller_and_objective(workplace: Path, controller: str, object
 
 @pytest.mark.usefixtures("workplace")
 def test_spaces_and_baselines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    (space,) = run_json(capsys, "spaces")["spaces"]
-    assert (space["name"], space["size"], len(space["choices"])) == ("efficientnet", 12**7 * 3**6 * 4, 28)
+    spaces = {space["name"]: space for space in run_json(capsys, "spaces")["spaces"]}
+    assert list(spaces) == list(SPACES)
+    space = spaces["efficientnet"]
+    assert (space["size"], space["networks"], len(space["choices"])) == (12**7 * 3**6 * 4, 12**7 * 3**6 * 4, 28)
+    assert spaces["mnasnet"]["networks"] < spaces["mnasnet"]["size"]
     assert main(["spaces"]) == main(["baselines"]) == 0
     text = capsys.readouterr().out
     assert "1.045e+11" in text
     assert "385.8M" in text
+
+
+def test_networks_of_a_space_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    data = run_json(capsys, "spaces", "efficientnet", "--histogram", "--near", "400M")
+    assert sum(data["counts"]) == data["networks"] == 12**7 * 3**6 * 4
+    assert data["edges"][1] - data["edges"][0] == 50_000_000
+    assert main(["spaces", "efficientnet", "--histogram", "--near", "400M"]) == 0
+    text = capsys.readouterr().out
+    assert "4,909,843,655 of 104,485,552,128 networks of efficientnet (4.7 %) lie within 2 % of 400.0M MACs." in text
+    assert "16,611,325,099      15.9 %" in text
 
 
 @pytest.mark.usefixtures("workplace")
@@ -390,7 +404,7 @@ def test_quantities(text: str, value: float) -> None:
 def test_a_negative_exponent_may_be_written_any_way(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("-0.07", "-7e-2", "-.07"):
         options = ["--objective", "soft", "--exponent", text, "--trials", "5", "--controller", "random"]
-        assert run_json(capsys, "search", *options)["settings"]["exponent"] == -0.07
+        assert run_json(capsys, "search", *options)["settings"]["objective"]["exponents"] == [-0.07, -0.07]
 
 
 @pytest.mark.parametrize("script", ["retarget.py", "scale.sh", pytest.param("rediscover.sh", marks=pytest.mark.slow)])

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nas.costs.metrics import cost_function
 from nas.objective import Objective
 from nas.trial import Trial
 from search_spaces import Genotype, SearchSpace
@@ -33,6 +35,11 @@ class Controller(ABC):
         self.space = space
         self.objective = objective
         self.rng = np.random.default_rng(seed)
+        self._costs = [cost_function(target.cost, space) for target in objective.targets]
+
+    def costs(self, rows: Indices) -> list[NDArray[np.float64]]:
+        """What the objective's targets are about, of rows of indices: an array of shape (count,) for each target."""
+        return [cost(rows) for cost in self._costs]
 
     @abstractmethod
     def suggest(self, count: int) -> list[Genotype]:
@@ -51,7 +58,7 @@ class Controller(ABC):
 
 
 class SeenFilter:
-    """Remembers which rows of indices were suggested, so that a controller need not repeat one."""
+    """Remembers which canonical rows of indices were suggested, so that a controller need not repeat a network."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
@@ -83,10 +90,10 @@ def sample_new(space: SearchSpace, rng: np.random.Generator, seen: SeenFilter, c
     for _ in range(20):
         if len(rows) >= count:
             return rows[:count]
-        drawn = space.sample_indices(rng, 2 * (count - len(rows)))
+        drawn = space.canonical(space.sample_indices(rng, 2 * (count - len(rows))))
         rows = seen.new(np.concatenate([rows, drawn]))
     if space.size <= LISTED_SIZE:
         order = rng.permutation(space.size)
-        everything = np.stack(np.unravel_index(order, space.cardinalities.tolist()), axis=1)
+        everything = space.canonical(np.stack(np.unravel_index(order, space.cardinalities.tolist()), axis=1))
         rows = seen.new(np.concatenate([rows, everything]))
     return rows[:count]

@@ -28,7 +28,7 @@ from search_spaces.space import Indices
 
 Floats = NDArray[np.float64]
 
-INITIAL_TRIALS = 40
+INITIAL_TRIALS = 16
 MAX_OPTIMISM = 8.0
 PARENTS = 40
 GENERATIONS = 8
@@ -43,7 +43,7 @@ _GRID = tuple(product((0.01, 0.03, 0.1, 0.3), (0.3, 3.0), (0.003, 0.01, 0.03, 0.
 class BayesianController(Controller):
     """Model-based search; see the module."""
 
-    batch_size = 10
+    batch_size = 4
 
     def __init__(self, space: SearchSpace, objective: Objective, seed: int) -> None:
         super().__init__(space, objective, seed)
@@ -68,9 +68,11 @@ class BayesianController(Controller):
         done = [(t, t.metrics.accuracy, t.reward) for t in trials if t.metrics is not None and t.reward is not None]
         if not done:
             return
-        self._rows = np.concatenate([self._rows, self.space.indices([trial.genotype for trial, _, _ in done])])
+        rows = self.space.indices([trial.genotype for trial, _, _ in done])
+        self._seen.add(rows)  # what was tried may be another network than the suggested one
+        self._rows = np.concatenate([self._rows, rows])
         self._accuracy = np.append(self._accuracy, [accuracy for _, accuracy, _ in done])
-        merits = [self.objective.merit(reward, trial.cost.macs) for trial, _, reward in done]
+        merits = [self.objective.merit(reward, trial.costs) for trial, _, reward in done]
         better = max(merits) > self._merits.max(initial=-np.inf)
         self._stale_batches = 0 if better else self._stale_batches + 1
         self._merits = np.append(self._merits, merits)
@@ -92,7 +94,7 @@ class BayesianController(Controller):
         if len(pool) < count:
             filler = sample_new(self.space, self.rng, self._seen, count - len(pool))
             return np.unique(np.concatenate([pool, filler]), axis=0)[:count]
-        macs, _ = self.space.costs(pool)
+        costs = self.costs(pool)
         features = model.features(pool)
         chosen: list[int] = []
         # The best of the model, then again after pretending that its prediction came true: σ falls near what was
@@ -102,7 +104,7 @@ class BayesianController(Controller):
         for position in range(count):
             # Every fifth is chosen for what is expected alone.
             value = mean if position % 5 == 4 else mean + optimism * sigma
-            merit = self._merit(value, macs)
+            merit = self._merit(value, costs)
             merit[chosen] = -np.inf
             chosen.append(int(np.argmax(merit)))
             sigma = model.sigma_given(features, features[chosen])
@@ -117,8 +119,7 @@ class BayesianController(Controller):
         for _ in range(GENERATIONS):
             children = self._seen.new(self._offspring(parents))
             mean, sigma = model.predict(model.features(children))
-            macs, _ = self.space.costs(children)
-            merit = self._merit(mean + optimism * sigma, macs)
+            merit = self._merit(mean + optimism * sigma, self.costs(children))
             pool, unique = np.unique(np.concatenate([pool, children]), axis=0, return_index=True)
             scores = np.concatenate([scores, merit])[unique]
             best = np.argsort(-scores, kind="stable")[: 4 * PARENTS]
@@ -126,9 +127,9 @@ class BayesianController(Controller):
             parents = np.concatenate([self._rows[order[: PARENTS // 2]], pool[:PARENTS]])
         return pool, scores
 
-    def _merit(self, accuracy: Floats, macs: Indices) -> Floats:
-        """The merit that networks of these accuracies would have."""
-        merit: Floats = self.objective.merit(self.objective.reward(np.clip(accuracy, 0, 1), macs), macs)
+    def _merit(self, accuracy: Floats, costs: list[Floats]) -> Floats:
+        """The merit that networks of these accuracies and costs would have."""
+        merit: Floats = self.objective.merit(self.objective.reward(np.clip(accuracy, 0, 1), costs), costs)
         return merit
 
     def _offspring(self, parents: Indices) -> Indices:
@@ -139,7 +140,8 @@ class BayesianController(Controller):
         children = np.where(from_second, parents[second], parents[first])
         changes = self.rng.integers(1, 4, size=(OFFSPRING, 1))
         rank = np.argsort(np.argsort(self.rng.random(children.shape), axis=1), axis=1)
-        return np.where(rank < changes, self.space.sample_indices(self.rng, OFFSPRING), children)
+        children = np.where(rank < changes, self.space.sample_indices(self.rng, OFFSPRING), children)
+        return self.space.canonical(children)
 
     def _model(self) -> _AccuracyModel:
         rows, accuracy = self._rows, self._accuracy

@@ -27,7 +27,47 @@ def regularized_evolution(space: SearchSpace, seed: int) -> Any:
     return strategy.RegularizedEvolution(population_size=50, sample_size=10, mutation_prob=mutation_prob, seed=seed)
 
 
-STRATEGIES: dict[str, Callable[[SearchSpace, int], Any]] = {"nni:regularized-evolution": regularized_evolution}
+def random(space: SearchSpace, seed: int) -> Any:
+    """Uniform samples without repetition."""
+    return import_nni("nni.nas.strategy").Random(seed=seed)
+
+
+def grid(space: SearchSpace, seed: int) -> Any:
+    """All members in the order of the choices, each hundred of them shuffled."""
+    return import_nni("nni.nas.strategy").GridSearch(seed=seed)
+
+
+def tpe(space: SearchSpace, seed: int) -> Any:
+    """NNI's tree-structured Parzen estimator with its defaults."""
+    hpo = import_nni("nni.nas.strategy.hpo")
+    tuner = import_nni("nni.algorithms.hpo.tpe_tuner").TpeTuner(optimize_mode="maximize", seed=seed)
+    no_more_trials = import_nni("nni").NoMoreTrialError
+
+    class PromptTuner(hpo.HPOTunerStrategy):  # type: ignore[misc, name-defined]
+        """As NNI has it, without the second that it sleeps after each trial: our engine waits by itself."""
+
+        def _run(self) -> None:
+            legacy = {label: choice.as_legacy_dict() for label, choice in self.model_space.simplify().items()}
+            self.tuner.update_search_space(legacy)
+            while self.engine.idle_worker_available():
+                try:
+                    parameters = self.tuner.generate_parameters(self._model_count)
+                except no_more_trials:
+                    return
+                model = self.model_space.freeze(parameters)
+                self._model_to_id[model] = self._model_count
+                self._model_count += 1
+                self.engine.submit_models(model)
+
+    return PromptTuner(tuner)
+
+
+STRATEGIES: dict[str, Callable[[SearchSpace, int], Any]] = {
+    "nni:random": random,
+    "nni:grid": grid,
+    "nni:regularized-evolution": regularized_evolution,
+    "nni:tpe": tpe,
+}
 
 
 class NNIStrategyController(Controller):

@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas.controllers.base import Controller
+from nas.controllers.base import Controller, SeenFilter
 from nas.objective import Objective
 from nas.trial import Trial
 from search_spaces import Genotype, SearchSpace
@@ -34,6 +35,10 @@ CLIP = 0.2
 PASSES = 4
 ENTROPY_WEIGHT = 0.03
 BASELINE_WEIGHT = 0.95
+ELITE, ELITE_WEIGHT = 10, 0.02
+OVERSAMPLING = 4
+
+Floats = NDArray[np.float32]
 
 
 class PPOController(Controller):
@@ -52,9 +57,16 @@ class PPOController(Controller):
         self._baseline: float | None = None
         self._scale: float | None = None
         self._entropy = float("nan")
+        self._seen = SeenFilter()
+        self._elite = np.empty((0, len(space.cardinalities)), dtype=np.int64)
+        self._elite_rewards = np.empty(0, dtype=np.float32)
 
     def suggest(self, count: int) -> list[Genotype]:
-        rows, self._entropy = self._policy.sample(count, self.rng)
+        rows, self._entropy = self._policy.sample(OVERSAMPLING * count, self.rng)
+        rows = self.space.canonical(rows)
+        # What was not tried yet comes first; where the policy has settled, its repeats are suggested again.
+        rows = np.concatenate([self._seen.new(rows), rows])[:count]
+        self._seen.add(rows)
         return self.space.genotypes(rows)
 
     def update(self, trials: Sequence[Trial]) -> None:
@@ -64,7 +76,10 @@ class PPOController(Controller):
         import torch
 
         rewards = np.array([trial.reward for trial in done], dtype=np.float32)
-        rows = torch.from_numpy(self.space.indices([trial.genotype for trial in done]))
+        indices = self.space.indices([trial.genotype for trial in done])
+        rows = torch.from_numpy(indices)
+        self._remember(indices, rewards)
+        elite = torch.from_numpy(self._elite)
         if self._baseline is None or self._scale is None:
             self._baseline, self._scale = float(rewards.mean()), float(rewards.std()) + 1e-6
         advantages = torch.from_numpy((rewards - self._baseline) / self._scale)
@@ -75,12 +90,20 @@ class PPOController(Controller):
             ratio = torch.exp(log_probability - old_log_probability)
             clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
             gain = torch.minimum(ratio * advantages, clipped * advantages).mean()
-            loss = -gain - ENTROPY_WEIGHT * entropy.mean()
+            imitation = self._policy.score(elite)[0].mean()
+            loss = -gain - ENTROPY_WEIGHT * entropy.mean() - ELITE_WEIGHT * imitation
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
         self._baseline = BASELINE_WEIGHT * self._baseline + (1 - BASELINE_WEIGHT) * float(rewards.mean())
         self._scale = BASELINE_WEIGHT * self._scale + (1 - BASELINE_WEIGHT) * (float(rewards.std()) + 1e-6)
+
+    def _remember(self, rows: Indices, rewards: Floats) -> None:
+        """Keep the best `ELITE` networks so far, each once."""
+        rows, rewards = np.concatenate([self._elite, rows]), np.concatenate([self._elite_rewards, rewards])
+        rows, first = np.unique(rows, axis=0, return_index=True)
+        best = np.argsort(-rewards[first], kind="stable")[:ELITE]
+        self._elite, self._elite_rewards = rows[best], rewards[first][best]
 
     def diagnostics(self) -> Mapping[str, float]:
         return {"entropy": self._entropy}

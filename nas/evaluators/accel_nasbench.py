@@ -31,16 +31,16 @@ def genotype_of(row: dict[str, str]) -> Genotype:
     return genotype
 
 
-def read_measurements(file: Path, space: SearchSpace) -> tuple[Indices, NDArray[np.float64]]:
-    """Indices in ``space`` and measured top-1 in percent of every row of a file.
+def read_measurements(file: Path, space: SearchSpace, column: str = "val_top1") -> tuple[Indices, NDArray[np.float64]]:
+    """Indices in ``space`` and what was measured, by default top-1 in percent, of every row of a file that has it.
 
     Raises:
         MnasError: the file cannot be read or is none of the benchmark's.
     """
     try:
         with file.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            rows = [row for row in csv.DictReader(stream) if row[column]]
         genotypes = [genotype_of(row) for row in rows]
-        return space.indices(genotypes), np.array([float(row["val_top1"]) for row in rows])
+        return space.indices(genotypes), np.array([float(row[column]) for row in rows])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise MnasError(f"{file}: not a readable file of Accel-NASBench ({error}); give its train.csv") from None

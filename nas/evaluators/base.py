@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-from search_spaces import Architecture
+from search_spaces import Architecture, SearchSpace
+from search_spaces.space import Indices
 
 
 class Metrics(NamedTuple):
@@ -36,15 +37,27 @@ class Evaluator(ABC):
     Attributes:
         name: what a person calls it.
         meaning: one sentence on what its accuracy is an accuracy of; shown wherever the accuracy is.
+        noisy: whether another seed gives another measurement of the same network.
     """
 
-    name: ClassVar[str]
-    meaning: ClassVar[str]
+    name: str
+    meaning: str
+    noisy: bool = False
 
     @abstractmethod
     def check(self, architecture: Architecture) -> None:
         """Raise `FieldError` for an architecture that this evaluator cannot judge, naming the field."""
 
     @abstractmethod
-    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
-        """Metrics of each architecture, in order. Raises `FieldError` as `check` does."""
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
+        """Metrics of each architecture, in order, as measured with a seed.
+
+        A search measures with seed 0, finalists are measured again with 1, 2, … where the evaluator is noisy.
+
+        Raises:
+            FieldError: as `check` does, or there is no measurement with that seed.
+        """
+
+    def known_members(self, space: SearchSpace) -> Indices | None:
+        """The canonical rows of a space that it can judge, where it cannot judge all: shape (count, choices)."""
+        return None

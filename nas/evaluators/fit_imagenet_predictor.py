@@ -172,9 +172,8 @@ class Teacher:
             explained = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
             prior = torch.cat([self.kernel(part, part).diagonal() for part in torch.split(x, 500)])
             variance = (prior - (explained**2).sum(0)).clamp_min(1e-9)
-            mean = (1 - PERCEPTRON_SHARE) * cross @ self.solved + PERCEPTRON_SHARE * self.perceptrons(
-                x.float()
-            ).double()
+            perceptrons = perceptrons_mean(self.perceptrons, x.float()).double()
+            mean = (1 - PERCEPTRON_SHARE) * cross @ self.solved + PERCEPTRON_SHARE * perceptrons
             top1 = self.to_top1(mean.numpy())
             model = variance.sqrt().numpy() * self.u_scale * (100 - top1)
             means.append(mean.numpy() * self.u_scale + self.u_mean)
@@ -188,41 +187,43 @@ def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def fit_perceptrons(
     x: Tensor, y: Tensor, noise: Tensor, members: int = 40, hidden: int = 32, epochs: int = 100
-) -> Callable[[Tensor], Tensor]:
-    """Mean of perceptrons trained side by side with a Huber loss in units of the noise."""
+) -> dict[str, Tensor]:
+    """Weights of perceptrons trained side by side with a Huber loss in units of the noise; see `perceptrons_mean`."""
     generator = torch.Generator().manual_seed(0)
     sizes = [x.shape[1], hidden, hidden, 1]
-    weights = [torch.randn(members, i, o, generator=generator) / i**0.5 for i, o in pairwise(sizes)]
-    biases = [torch.zeros(members, 1, size) for size in sizes[1:]]
-    skip = torch.zeros(members, x.shape[1], 1)
-    parameters = [parameter.requires_grad_() for parameter in (*weights, *biases, skip)]
-
-    def forward(batch: Tensor) -> Tensor:
-        hidden = batch
-        for weight, bias in zip(weights[:2], biases[:2], strict=True):
-            hidden = torch.nn.functional.silu(hidden @ weight + bias)
-        output: Tensor = hidden @ weights[2] + biases[2] + batch @ skip
-        return output[..., 0]
-
+    shapes = list(enumerate(pairwise(sizes)))
+    weights = {f"weight{n}": torch.randn(members, i, o, generator=generator) / i**0.5 for n, (i, o) in shapes}
+    weights |= {f"bias{n}": torch.zeros(members, 1, o) for n, (_, o) in shapes}
+    weights["skip"] = torch.zeros(members, x.shape[1], 1)
+    parameters = [parameter.requires_grad_() for parameter in weights.values()]
     batch_size = 256
     steps = epochs * len(x) // batch_size
     optimizer = torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.03)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     for _ in range(steps):
         rows = torch.randint(0, len(x), (members, batch_size), generator=generator)
-        residual = (forward(x[rows]) - y[rows]) / noise[rows] * 0.9
+        residual = (_perceptrons(weights, x[rows]) - y[rows]) / noise[rows] * 0.9
         loss = torch.nn.functional.huber_loss(residual, torch.zeros_like(residual), delta=1.5) * members
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
 
-    @torch.no_grad()
-    def mean(batch: Tensor) -> Tensor:
-        outputs: Tensor = forward(batch.expand(members, *batch.shape))
-        return outputs.mean(0)
+    return {name: weight.detach() for name, weight in weights.items()}
 
-    return mean
+
+def perceptrons_mean(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Mean output of the perceptrons for features of shape (count, features): shape (count,)."""
+    return _perceptrons(weights, x.expand(len(weights["skip"]), *x.shape)).mean(0)
+
+
+def _perceptrons(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Outputs of shape (members, count) for features of shape (members, count, features)."""
+    hidden = x
+    for layer in (0, 1):
+        hidden = torch.nn.functional.silu(hidden @ weights[f"weight{layer}"] + weights[f"bias{layer}"])
+    output: Tensor = hidden @ weights["weight2"] + weights["bias2"] + x @ weights["skip"]
+    return output[..., 0]
 
 
 def fit_student(space: SearchSpace, indices: Indices, mean: Floats, log_std: Floats, hidden: int = 64) -> Student:

@@ -95,7 +95,7 @@ class ImageNetPredictor(Evaluator):
     def check(self, architecture: Architecture) -> None:
         self._codes([architecture])
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
         accuracy, std = self.predict(architectures)
         return list(map(Metrics, accuracy.tolist(), std.tolist()))
 

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 from nas.evaluators.base import Evaluator
 from nas.evaluators.imagenet_predictor import ImageNetPredictor
-from search_spaces.errors import unknown_name
+from nas.evaluators.table import PREFIX, TableEvaluator
+from search_spaces import MnasError, load_space
+from search_spaces.plugins import load_plugin
 
 EVALUATORS: dict[str, Callable[[], Evaluator]] = {ImageNetPredictor.name: ImageNetPredictor}
 
 
 @cache
-def load_evaluator(name: str) -> Evaluator:
-    """An evaluator by name, made once. Raises `MnasError` for an unknown name, with the nearest one."""
-    if name not in EVALUATORS:
-        raise unknown_name("evaluator", name, EVALUATORS)
-    return EVALUATORS[name]()
+def load_evaluator(name: str, space: str = "efficientnet") -> Evaluator:
+    """An evaluator by name, made once: one of `EVALUATORS`, ``table:FILE``, or a plug-in (`search_spaces.plugins`).
+
+    Args:
+        space: in whose choices a table is written.
+
+    Raises:
+        MnasError: the name is unknown (with the nearest one), the table has a fault, or the plug-in gives no evaluator.
+    """
+    if name in EVALUATORS:
+        return EVALUATORS[name]()
+    if name.startswith(PREFIX):
+        return TableEvaluator(Path(name.removeprefix(PREFIX)), load_space(space))
+    found = load_plugin("evaluator", name, (*EVALUATORS, f"{PREFIX}FILE"))
+    evaluator = found() if callable(found) and not isinstance(found, Evaluator) else found
+    if not isinstance(evaluator, Evaluator):
+        raise MnasError(f"evaluator: {name} gives a {type(evaluator).__name__}; it must be an Evaluator, or make one")
+    return evaluator

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from baselines import BaselineSpec, Figure, Provenance, ScalingRecord, SearchRecord, load, names, read_spec, write_spec
 from baselines.registry import PACKAGED, own_file
-from baselines.spec import spec_from_dict, spec_to_dict
+from baselines.spec import Target, spec_from_dict, spec_to_dict
 from search_spaces import FieldError, MnasError
 from search_spaces.serialization import read_yaml
 from tests.search_spaces.strategies import architectures
 
 SEARCH = SearchRecord(
-    "efficientnet", "imagenet", "ppo", "hard", 400_000_000, -1.0, 3, 500, 77, 0.66, "0123456789abcdef"
+    "efficientnet", "imagenet", "ppo", "hard", (Target("macs", 4e8),), (0.0, -1.0), 3, 500, 77, 0.66, "0123456789abcdef"
 )
 SCALING = ScalingRecord("efficientnet_b0", "0123456789abcdef", "preset b3", 1.2, 1.4, 300)
 

@@ -38,8 +38,8 @@ def judged(space: SearchSpace, objective: Objective, genotypes: Sequence[Genotyp
         architecture = space.decode(genotype)
         cost = architecture_cost(architecture)
         metrics = Metrics(0.5 + 0.3 * value)
-        reward = objective.reward(metrics.accuracy, cost.macs)
-        trials.append(Trial(first + offset, genotype, architecture, cost, metrics, reward, None, 0.0))
+        reward = objective.reward(metrics.accuracy, [cost.macs])
+        trials.append(Trial(first + offset, genotype, architecture, cost, (cost.macs,), metrics, reward, None, 0.0))
     return trials
 
 
@@ -127,7 +127,10 @@ def test_seed_decides_in_another_process_too(name: str, space: SearchSpace, obje
     assert in_new_process(code) == str(genotypes_of(name, space, objective, 0))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "random"])
+UNGUIDED = {"random", "nni:random", "nni:grid", "optuna:random"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNGUIDED])
 def test_it_beats_random(name: str, space: SearchSpace, objective: Objective) -> None:
     """Best of 300 trials, three seeds: each learning controller is above random."""
 
@@ -138,7 +141,11 @@ def test_it_beats_random(name: str, space: SearchSpace, objective: Objective) ->
         finally:
             made.close()
 
-    assert min(best(name, seed) for seed in range(3)) > max(best("random", seed) for seed in range(3))
+    ours, random = ([best(controller, seed) for seed in range(3)] for controller in (name, "random"))
+    if ":" in name:  # others' controllers are only held to what they can do
+        assert np.mean(ours) > np.mean(random)
+    else:
+        assert min(ours) > max(random)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,7 +182,9 @@ def test_a_wrong_name_is_suggested(space: SearchSpace, objective: Objective) -> 
 
 
 def test_list_is_complete() -> None:
-    assert set(NAMES) == {"random", "ppo", "reinforce", "bayesian", "nni:regularized-evolution"}
+    nni = {"nni:random", "nni:grid", "nni:regularized-evolution", "nni:tpe"}
+    optuna = {"optuna:random", "optuna:tpe", "optuna:nsga2"}
+    assert set(NAMES) == {"random", "ppo", "reinforce", "bayesian", *nni, *optuna}
 
 
 def test_ppo_leaves_the_global_generator_alone(space: SearchSpace, objective: Objective) -> None:

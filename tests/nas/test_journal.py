@@ -8,11 +8,12 @@ import pytest
 
 from nas.freeze import spec_of_trial
 from nas.journal import FILE_NAME, Journal
+from nas.objective import make_objective
 from nas.search import SearchSettings, run_search
 from nas.trial import Trial, best_trial
 from search_spaces import MnasError
 
-SETTINGS = SearchSettings("efficientnet", "imagenet", "random", "hard", 400_000_000, -1.0, 60, 0)
+SETTINGS = SearchSettings("efficientnet", "imagenet", "random", make_objective("hard", 400_000_000), 60, 0)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_what_is_written_is_read_back(folder: Path, trials: list[Trial]) -> None
         assert journal.settings == SETTINGS
         assert list(journal.trials()) == trials
         assert journal.count() == 60
-        assert journal.best() == best_trial(trials, SETTINGS.make_objective())
+        assert journal.best() == best_trial(trials, SETTINGS.objective)
         assert journal.trial(7) == trials[7]
 
 

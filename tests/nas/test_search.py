@@ -10,13 +10,14 @@ from nas.controllers.random import RandomController
 from nas.controllers.registry import CONTROLLERS
 from nas.evaluators import registry
 from nas.evaluators.base import Evaluator, Metrics
+from nas.objective import make_objective
 from nas.search import MAX_FAILURES_IN_A_ROW, SearchSettings, run_search
 from nas.trial import Trial, best_trial
 from search_spaces import Architecture, Genotype, MnasError, SearchSpace, architecture_cost
 from tests.processes import in_new_process
 
-SETTINGS = SearchSettings("efficientnet", "imagenet", "bayesian", "hard", 300_000_000, -1.0, 80, 0)
-OBJECTIVE = SETTINGS.make_objective()
+SETTINGS = SearchSettings("efficientnet", "imagenet", "bayesian", make_objective("hard", 300_000_000), 80, 0)
+OBJECTIVE = SETTINGS.objective
 
 
 def outcomes(trials: Sequence[Trial]) -> list[object]:
@@ -32,7 +33,8 @@ def test_trials_are_numbered_costed_and_rewarded(space: SearchSpace) -> None:
         assert trial.architecture == space.decode(trial.genotype)
         assert trial.cost == architecture_cost(trial.architecture)
         assert trial.metrics is not None
-        assert trial.reward == SETTINGS.make_objective().reward(trial.metrics.accuracy, trial.cost.macs)
+        assert trial.reward == OBJECTIVE.reward(trial.metrics.accuracy, trial.costs)
+        assert trial.costs == (trial.cost.macs,)
     best = best_trial(trials, OBJECTIVE)
     assert best is not None
     assert best.reward == max(trial.reward or 0 for trial in trials if trial.cost.macs <= 300_000_000)
@@ -64,12 +66,15 @@ def test_the_earliest_of_equal_trials_is_best() -> None:
         ({"space": "efficentnet"}, "unknown space 'efficentnet'; did you mean 'efficientnet'"),
         ({"evaluator": "imagnet"}, "unknown evaluator 'imagnet'; did you mean 'imagenet'"),
         ({"controller": "pop"}, "unknown controller 'pop'; did you mean 'ppo'"),
-        ({"objective": "herd"}, "unknown objective 'herd'; did you mean 'hard'"),
-        ({"target_macs": 10_000_000}, "below the smallest network .* 51,594,768 to 884,060,256"),
-        ({"target_macs": 10_000_000_000}, "above the largest network"),
+        ({"objective": make_objective("hard", 10_000_000)}, "below the smallest .* 51,594,768 to 884,060,256 MACs"),
+        ({"objective": make_objective("hard", 10_000_000_000)}, "above the largest of the space"),
+        ({"objective": make_objective("hard", {"params": 1e9})}, "target params: 1,000,000,000 is above the largest"),
+        (
+            {"objective": make_objective("hard", {"a100-throughput": 10})},
+            "target a100-throughput: 10 is below the smallest .* as predicted for 20,000 random members",
+        ),
         ({"trials": 0}, "trials: 0 is not"),
         ({"seed": -1}, "seed: -1 is not"),
-        ({"exponent": 1.0}, "exponent: 1.0 is not"),
     ],
 )
 def test_wrong_settings(change: dict[str, object], message: str) -> None:
@@ -87,7 +92,7 @@ class Flaky(Evaluator):
     def check(self, architecture: Architecture) -> None:
         pass
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
         type(self).calls += len(architectures)
         if any(architecture.stages[-1].num_layers == 3 for architecture in architectures):
             raise RuntimeError("too deep")
@@ -102,7 +107,7 @@ class Short(Flaky):
 
     name = "short"
 
-    def evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics]:
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
         return [Metrics(0.5)] * (len(architectures) - 1)
 
 

@@ -64,16 +64,6 @@ def test_macs_range_is_that_of_the_two_extreme_networks(space: SearchSpace) -> N
     assert space.macs_range == tuple(space.costs(ends)[0].tolist())
 
 
-def test_targets_outside_are_refused_with_both_ends(space: SearchSpace) -> None:
-    low, high = space.macs_range
-    space.check_target(low)
-    space.check_target(high)
-    with pytest.raises(MnasError, match=f"{low - 1:,} is below the smallest.*{low:,} to {high:,}"):
-        space.check_target(low - 1)
-    with pytest.raises(MnasError, match=f"{high + 1:,} is above the largest.*{low:,} to {high:,}"):
-        space.check_target(high + 1)
-
-
 def test_every_option_of_a_stage_has_its_own_code(small_space: SearchSpace) -> None:
     for index, size in enumerate(small_space.stage_sizes):
         codes = small_space.stage_codes(all_rows(small_space))[:, index]

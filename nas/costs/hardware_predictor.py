@@ -1,0 +1,119 @@
+"""Throughput and latency on hardware, predicted for members of the ``efficientnet`` space.
+
+Fitted by `nas.costs.fit_hardware_predictor` on measurements of Accel-NASBench (github.com/afzalxo/Accel-NASBench,
+Apache-2.0), which say what they mean: batches and precisions are those of that benchmark. The time of an image is a sum
+of the stages' own times (a table), times a correction by a few small perceptrons, since stages overlap and accelerators
+saturate. σ is the relative error on networks that the fit had not seen, one number a device.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import SearchSpace, load_space
+from search_spaces.space import Indices
+
+Floats = NDArray[np.float64]
+
+MODEL_FILE = Path(__file__).with_name("hardware_predictor.npz")
+SPACE = "efficientnet"
+# Columns of the measurements by our name; throughput in images/s, latency in ms.
+COLUMNS = {
+    "a100-throughput": "throughput_a100_img_s",
+    "rtx3090-throughput": "throughput_3090_img_s",
+    "tpuv2-throughput": "throughput_tpuv2_img_s",
+    "tpuv3-throughput": "throughput_tpuv3_img_s",
+    "zcu102-throughput": "throughput_zcu102_img_s",
+    "vck190-throughput": "throughput_vck190_img_s",
+    "zcu102-latency": "latency_zcu102_ms",
+    "vck190-latency": "latency_vck190_ms",
+}
+
+
+@dataclass(frozen=True)
+class TimeModel:
+    """The model of one device.
+
+    Attributes:
+        stage_times: time of each option of each stage, those of all stages in one row after the other; the first entry
+            is what every network has. Any unit: of an image for throughput (s), of a run for latency (ms).
+        weights: of the perceptrons, ``weight0``, ``bias0``, … of shape (members, in, out).
+        centre, spread: of the log of the summed time, by which it is standardised for the perceptrons.
+        unit: what the perceptrons' output of 1 means in log time.
+    """
+
+    stage_times: Floats
+    weights: dict[str, Floats]
+    centre: float
+    spread: float
+    unit: float
+
+    def log_times(self, space: SearchSpace, indices: Indices) -> Floats:
+        """Log of the time of each row, shape (count,)."""
+        columns = space.stage_codes(indices) + 1 + np.cumsum([0, *space.stage_sizes[:-1]])
+        sums = np.log(self.stage_times[0] + self.stage_times[columns].sum(axis=1))
+        hidden = np.concatenate([2 * space.steps(indices) - 1, ((sums - self.centre) / self.spread)[:, None]], axis=1)
+        weights = self.weights
+        linear = hidden @ weights["skip"]
+        for layer in (0, 1):
+            hidden = hidden @ weights[f"weight{layer}"] + weights[f"bias{layer}"]
+            hidden = hidden / (1 + np.exp(-hidden))
+        output = hidden @ weights["weight2"] + weights["bias2"] + linear
+        result: Floats = sums + self.unit * output[..., 0].mean(axis=0)
+        return result
+
+
+class HardwarePredictor:
+    """Predicted throughput or latency, by a name of `COLUMNS`."""
+
+    def __init__(self, name: str, model: TimeModel, std: float) -> None:
+        self.name = name
+        self._model = model
+        self.std = std
+        self._space = load_space(SPACE)
+
+    def predict(self, indices: Indices) -> Floats:
+        """Images/s or ms of rows of the ``efficientnet`` space, shape (count,)."""
+        log_times = self._model.log_times(self._space, indices)
+        result: Floats = np.exp(log_times if self.name.endswith("latency") else -log_times)
+        return result
+
+
+class HardwarePredictors:
+    """All models of the file that comes with the package."""
+
+    @cached_property
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        with np.load(MODEL_FILE, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the model file says of itself: data, licence, and figures of each model on the valid split."""
+        note: dict[str, Any] = json.loads(str(self._arrays["about"]))
+        return note
+
+    def __getitem__(self, name: str) -> HardwarePredictor:
+        own = {key.split("/")[1]: array for key, array in self._arrays.items() if key.startswith(f"{name}/")}
+        centre, spread, unit = own.pop("scales").tolist()
+        times = own.pop("stage_times").astype(np.float64)
+        weights = {key: array.astype(np.float64) for key, array in own.items()}
+        return HardwarePredictor(
+            name, TimeModel(times, weights, centre, spread, unit), self.about["models"][name]["std"]
+        )
+
+
+@cache
+def hardware_predictor(name: str) -> HardwarePredictor:
+    """The predictor of that name, loaded once."""
+    return _PREDICTORS[name]
+
+
+_PREDICTORS = HardwarePredictors()

@@ -1,0 +1,173 @@
+"""Spaces, evaluators and controllers from Python files and installed packages, and the checker."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from nas.__main__ import main
+from nas.check import check_controller, check_evaluator, check_space
+from nas.controllers.registry import CONTROLLERS
+from nas.evaluators.registry import EVALUATORS, load_evaluator
+from search_spaces import SPACES, MnasError, SearchSpace, load_space, plugins
+
+GOOD = """
+from search_spaces import Architecture, SearchSpace, StageChoices, load_space
+from dataclasses import replace
+from nas.evaluators.base import Evaluator, Metrics
+from nas.controllers.random import RandomController
+
+SMALLEST = StageChoices((3,), (1,), (0.0,), (16,), (1,), 1)
+
+def space():
+    b0 = load_space("efficientnet")
+    return SearchSpace("own", replace(b0.template, resolution=64), b0.stages)
+
+class Depth(Evaluator):
+    name = "depth"
+    meaning = "an accuracy made up from the depth"
+
+    def check(self, architecture):
+        pass
+
+    def evaluate(self, architectures, seed=0):
+        return [Metrics(architecture.num_blocks / 30) for architecture in architectures]
+
+evaluator = Depth
+controller = RandomController
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    load_space.cache_clear()
+    load_evaluator.cache_clear()
+    plugins._run_file.cache_clear()
+    Path("own.py").write_text(GOOD)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_with_everything_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--space", "own.py", "--evaluator", "own.py", "--controller", "own.py:RandomController"]
+    assert main(["search", *own, "--target-macs", "40M", "--trials", "30", "--out", "run", "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)["best"]
+    assert best["macs"] <= 40_000_000
+    # Whoever is given that folder must not run its code unasked.
+    for command in (["freeze", "run", "--name", "x"], ["front", "run"], ["finalists", "run"]):
+        assert main(command) == 2
+        assert "names the Python file own.py" in capsys.readouterr().err
+        assert main([*command, "--allow-code"]) == 0
+    assert Path("specs/x.yaml").is_file()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_journal_cannot_make_code_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--controller", "random", "--trials", "5", "--out", "run"]) == 0
+    Path("evil.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    for field in ("space", "evaluator", "controller"):
+        connection = sqlite3.connect("run/journal.sqlite")
+        with connection:
+            (text,) = connection.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()
+            changed = json.dumps({**json.loads(text), field: "evil.py"})
+            connection.execute("UPDATE run SET value = ? WHERE key = 'settings'", (changed,))
+        connection.close()
+        assert main(["front", "run"]) == 2
+        assert not Path("ran").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.usefixtures("here")
+def test_checker_passes_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "own.py"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  ok  ") == 13
+    assert "WRONG" not in out
+
+
+BROKEN = {
+    "name: its 'meaning' is not a text": ("    meaning = ", "    other = "),
+    "accuracy 3.0 is not in [0, 1]": ("Metrics(architecture.num_blocks / 30)", "Metrics(3.0)"),
+    "a result is a float and not Metrics": ("Metrics(architecture.num_blocks / 30)", "0.5"),
+    "1 results for 5 architectures": ("for architecture in architectures]", "for architecture in architectures[:1]]"),
+    "gave other metrics": ("architecture.num_blocks / 30", "__import__('random').random()"),
+    "another seed gives other metrics": ("architecture.num_blocks / 30", "architecture.num_blocks / 30 / (1 + seed)"),
+    "it has one network": ("b0.stages)", "[SMALLEST] * 7)"),
+}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("message", BROKEN)
+def test_checker_finds_what_does_not(capsys: pytest.CaptureFixture[str], message: str) -> None:
+    old, new = BROKEN[message]
+    assert old in GOOD
+    Path("own.py").write_text(GOOD.replace(old, new))
+    assert main(["check", "own.py"]) == 2
+    out, err = capsys.readouterr()
+    assert message.removeprefix("name: ") in out
+    assert "WRONG" in out
+    assert "rules do not hold" in err
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("content", "option", "message"),
+    [
+        ("x = 1\n\nraise KeyError('what')", "--space", "own.py: line 3: KeyError: \"'what'\"; mend the file"),
+        ("x = (", "--space", "SyntaxError"),
+        ("", "--space", "space: own.py defines no 'space'"),
+        ("space = 3", "--space", "space: own.py gives a int; it must be a SearchSpace"),
+        ("evaluator = 3", "--evaluator", "evaluator: own.py gives a int; it must be an Evaluator"),
+        ("controller = 3", "--controller", "controller: own.py is a int; it must be a class or a function"),
+        ("controller = lambda *_: 3", "--controller", "controller: own.py gives a int; it must be a Controller"),
+    ],
+)
+def test_broken_files_are_one_line(capsys: pytest.CaptureFixture[str], content: str, option: str, message: str) -> None:
+    Path("own.py").write_text(content)
+    assert main(["search", option, "own.py", "--trials", "5", "--out", "run"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert not Path("run").exists()
+
+
+def test_a_missing_file() -> None:
+    with pytest.raises(MnasError, match=r"space: there is no file .*nowhere.py; check the path"):
+        load_space("nowhere.py")
+
+
+def test_installed_plugins(monkeypatch: pytest.MonkeyPatch, space: SearchSpace) -> None:
+    """Entry points of other packages, as ``importlib.metadata`` lists them."""
+    entries = [
+        EntryPoint("small", "search_spaces.efficientnet:efficientnet_space", "mnas.spaces"),
+        EntryPoint("gone", "no_such_package:space", "mnas.spaces"),
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [e for e in entries if e.group == group])
+    load_space.cache_clear()
+    assert load_space("small").size == space.size
+    with pytest.raises(MnasError, match=r"space: gone cannot be loaded .*ModuleNotFoundError"):
+        load_space("gone")
+    with pytest.raises(MnasError, match="unknown space 'smal'; did you mean 'small'"):
+        load_space("smal")
+    load_space.cache_clear()
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_our_spaces_pass_the_checker(name: str) -> None:
+    assert not [finding for finding in check_space(load_space(name)) if finding.problem]
+
+
+@pytest.mark.parametrize("name", sorted(EVALUATORS))
+def test_our_evaluators_pass_the_checker(name: str, space: SearchSpace) -> None:
+    assert not [finding for finding in check_evaluator(load_evaluator(name), space) if finding.problem]
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLLERS))
+def test_our_controllers_pass_the_checker_on_a_space_they_never_saw(name: str) -> None:
+    assert not [finding for finding in check_controller(name, load_space("mnasnet")) if finding.problem]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.evaluators.table import TableEvaluator
+from nas.finalists import judge_finalists
+from nas.objective import make_objective
+from nas.search import TrialRunner
+from search_spaces import FieldError, Genotype, MnasError, SearchSpace
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def rows(space: SearchSpace) -> list[Row]:
+    genotypes = space.sample(np.random.default_rng(0), 30)
+    return [{**genotype, "accuracy": 0.5 + index / 100} for index, genotype in enumerate(genotypes)]
+
+
+def write(file: Path, rows: list[Row]) -> Path:
+    if file.suffix == ".json":
+        file.write_text(json.dumps(rows))
+    else:
+        columns = list(rows[0])
+        lines = [",".join(columns), *(",".join(str(row.get(column, "")) for column in columns) for row in rows)]
+        file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def genotype_of(space: SearchSpace, row: Row) -> Genotype:
+    return {label: row[label] for label in space.labels}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.json"])
+def test_what_the_table_says(tmp_path: Path, space: SearchSpace, rows: list[Row], name: str) -> None:
+    table = TableEvaluator(write(tmp_path / name, [{**row, "note": "x"} for row in rows]), space)
+    architectures = [space.decode(genotype_of(space, row)) for row in rows]
+    assert [metrics.accuracy for metrics in table.evaluate(architectures)] == [row["accuracy"] for row in rows]
+    assert not table.noisy
+    known = table.known_members(space)
+    assert known is not None
+    assert sorted(map(tuple, known.tolist())) == sorted(
+        map(tuple, space.indices([genotype_of(space, r) for r in rows]).tolist())
+    )
+    with pytest.raises(FieldError, match=r"not in the table t\."):
+        table.evaluate([space.template])
+
+
+def test_repeats_are_told_apart_by_seed(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    repeats = [{**rows[0], "seed": seed, "accuracy": accuracy} for seed, accuracy in ((3, 0.6), (1, 0.5), (2, 0.7))]
+    table = TableEvaluator(write(tmp_path / "t.csv", [*repeats, repeats[0]]), space)
+    network = [space.decode(genotype_of(space, rows[0]))]
+    assert table.noisy
+    assert [table.evaluate(network, seed)[0].accuracy for seed in range(3)] == [0.5, 0.7, 0.6]
+    with pytest.raises(FieldError, match="seed: 3: the table measured this network 3 times"):
+        table.evaluate(network, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accuracy": "nan"}, "row 3: accuracy: 'nan' is not a number from 0 to 1; mend the table"),
+        ({"accuracy": 65.3}, "row 3: accuracy: '65.3' is not a number from 0 to 1"),
+        ({"accuracy": ""}, "row 3: accuracy: '' is not a number"),
+        ({"accuracy": "high"}, "row 3: accuracy: 'high' is not a number"),
+        ({"stage2_kernel_size": 7}, "row 3: stage2_kernel_size: '7' is none of 3, 5"),
+        ({"stage2_kernel_size": ""}, "row 3: stage2_kernel_size: '' is none of 3, 5"),
+        ({"seed": "first"}, "row 3: seed: 'first' is not a whole number"),
+        ({"accuracy_std": "inf"}, "row 3: accuracy_std: 'inf' is not a number from 0 to 1"),
+    ],
+)
+def test_faults_name_row_column_value_and_rule(
+    tmp_path: Path, space: SearchSpace, rows: list[Row], change: Row, message: str
+) -> None:
+    plain = [{**row, "seed": 0, "accuracy_std": 0.002} for row in rows[:3]]
+    with pytest.raises(MnasError, match=message):
+        TableEvaluator(write(tmp_path / "t.csv", [plain[0], {**plain[1], **change}, plain[2]]), space)
+
+
+def test_contradictions_are_refused_and_repetitions_are_one(
+    tmp_path: Path, space: SearchSpace, rows: list[Row]
+) -> None:
+    TableEvaluator(write(tmp_path / "same.csv", [rows[0], rows[0]]), space)
+    with pytest.raises(MnasError, match=r"row 3: accuracy: 0.9 contradicts 0.5 of the same network in an earlier row"):
+        TableEvaluator(write(tmp_path / "t.csv", [rows[0], {**rows[0], "accuracy": 0.9}]), space)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "", "has no column 'accuracy'"),
+        ("t.csv", "accuracy\n0.5\n", "has no column 'stage1_kernel_size'"),
+        ("t.csv", 'accuracy,"\n', "is not CSV|has no column"),
+        ("t.json", "[1]", "is not a list of objects"),
+        ("t.json", "{", "is not JSON"),
+        ("t.json", "[]", "has no column 'accuracy'"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path: Path, space: SearchSpace, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(MnasError, match=message):
+        TableEvaluator(tmp_path / name, space)
+
+
+def test_the_nearest_measured_network_stands_in(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    table = TableEvaluator(write(tmp_path / "t.csv", rows), space)
+    runner = TrialRunner(space, table, make_objective("hard", 400e6))
+    wanted = genotype_of(space, rows[4])
+    near = {**wanted, "stage1_kernel_size": 8 - int(wanted["stage1_kernel_size"])}
+    first, again = runner.run([near, wanted], 0)
+    assert first.genotype == wanted  # one choice different
+    assert again.genotype != wanted  # that one was tried already
+    assert first.metrics is not None
+    assert first.metrics.accuracy == rows[4]["accuracy"]
+    rest = runner.run([near] * 40, 2)
+    assert len({str(trial.genotype) for trial in (first, again, *rest)}) == len(rows) == 2 + len(rest)
+    assert runner.run([near], 99) == []
+
+
+def test_finalists_are_measured_again(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    """The lucky first measurement does not count, and what lies within the noise is a tie."""
+    noise = (0.0, 0.002, -0.002, 0.001)
+    table_rows = []
+    for row, (first, true) in zip(rows[:4], ((0.70, 0.60), (0.66, 0.65), (0.65, 0.6495), (0.5, 0.5)), strict=True):
+        for seed, shift in enumerate(noise):
+            table_rows.append({**row, "seed": seed, "accuracy": first if seed == 0 else true + shift})
+    table = TableEvaluator(write(tmp_path / "t.csv", table_rows), space)
+    objective = make_objective("hard", 880e6)
+    trials = TrialRunner(space, table, objective).run([genotype_of(space, row) for row in rows[:4]], 0)
+    finalists = judge_finalists(trials, objective, table, top=3, repeats=3)
+    assert [finalist.trial.genotype for finalist in finalists] == [genotype_of(space, rows[i]) for i in (1, 2, 0)]
+    assert [finalist.tie for finalist in finalists] == [False, True, False]
+    spread = np.std([0.002, -0.002, 0.001], ddof=1)
+    assert finalists[0].std == pytest.approx(spread / 3**0.5)
+    assert finalists[0].accuracy == pytest.approx(0.65 + np.mean(noise[1:]))
+
+
+def test_without_noise_sigma_decides(space: SearchSpace) -> None:
+    from nas.evaluators.registry import load_evaluator
+
+    evaluator, objective = load_evaluator("imagenet"), make_objective("hard", 880e6)
+    trials = TrialRunner(space, evaluator, objective).run(space.sample(np.random.default_rng(0), 40), 0)
+    doubled = [*trials, replace(trials[0], number=40)]
+    finalists = judge_finalists(doubled, objective, evaluator, top=41)
+    assert len(finalists) == 40
+    for finalist in finalists:
+        assert finalist.trial.metrics is not None
+        accuracy, std = finalist.trial.metrics
+        assert std is not None
+        assert finalist.merit == pytest.approx(accuracy - std)
+        first = finalists[0]
+        assert first.std is not None
+        near = abs(accuracy - first.accuracy) <= np.hypot(std, first.std)
+        assert finalist.tie == (near and finalist is not first)
