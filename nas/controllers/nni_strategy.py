@@ -88,7 +88,7 @@ class NNIStrategyController(Controller):
         logging.getLogger("nni").setLevel(logging.ERROR)
         self._strategy = make_strategy(space, seed)
         self._engine = _engine_class()()
-        self._model_space = _model_space_class()(space)
+        self._model_space = model_space_class()(space)
         self._running: dict[int, Any] = {}
         self._suggested = 0
         self._failure: BaseException | None = None
@@ -128,7 +128,7 @@ class NNIStrategyController(Controller):
             self._engine.finish()
 
 
-def _model_space_class() -> Any:
+def model_space_class() -> Any:
     """A model space of NNI that holds our choices, and whose frozen form is a sample and no module."""
     space_module = import_nni("nni.nas.space")
 

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 # Weight of past rewards in their moving average: NASNet (arXiv 1707.07012) appendix A, TuNAS (arXiv 2008.06120).
 BASELINE_WEIGHT = 0.95
 ELITE = 8
-OVERSAMPLING = 8
+OVERSAMPLING = 3
 RANDOM_DECISIONS = 1.0
 
 
