@@ -66,6 +66,9 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("--evaluator", default="imagenet", help="whose accuracy to show (default: imagenet)")
     parser.add_argument(
+        "--space", default="efficientnet", help="in whose choices a table is written (default: efficientnet)"
+    )
+    parser.add_argument(
         "--html",
         type=Path,
         metavar="FILE",
@@ -97,7 +100,9 @@ def _register_search(commands: Commands) -> None:
     )
     parser.add_argument("--space", default="efficientnet", help=f"{', '.join(SPACES)} (default: efficientnet)")
     parser.add_argument(
-        "--evaluator", default="imagenet", help=f"source of accuracy: {', '.join(EVALUATORS)} (default: imagenet)"
+        "--evaluator",
+        default="imagenet",
+        help=f"source of accuracy: {', '.join(EVALUATORS)}, table:FILE, FILE.py:NAME (default: imagenet)",
     )
     parser.add_argument("--controller", default="bayesian", help=f"{', '.join(CONTROLLERS)} (default: bayesian)")
     parser.add_argument(
@@ -215,11 +220,18 @@ def _report_search(
     show(
         labelled("Found", f"in trial {best.number} of {done}: reward {best.reward:.5f} ({settings.objective.text()})"),
         *(cost_text(*pair) for pair in zip(settings.objective.targets, best.costs, strict=True)),
+        *(() if settings.objective.meets(best.costs) else (_missed(settings.objective),)),
         *comparison_view(comparison),
         pointer("Run:", str(folder)),
         pointer("Next:", f"mnas freeze {shlex.quote(str(folder))} --name NAME"),
         pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
     )
+
+
+def _missed(objective: Objective) -> str:
+    if objective.form == "hard":
+        return "No trial meets the target; more trials may, or a network of this space cannot meet them all."
+    return "The best is over its target, which this form of the objective permits."
 
 
 def _new_folder(settings: SearchSettings) -> Path:
@@ -262,7 +274,7 @@ def run_compare(arguments: argparse.Namespace) -> None:
 
     if len(arguments.specs) < 2:
         raise MnasError("compare: one SPEC is no comparison; give two or more (see mnas compare --help)")
-    evaluator = load_evaluator(arguments.evaluator)
+    evaluator = load_evaluator(arguments.evaluator, arguments.space)
     comparison = Comparison([load_any(name) for name in arguments.specs], evaluator)
     if arguments.html:
         from baselines.figure import write_figure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.console import labelled, millions, points, titled_table
 from baselines.report import convolution_text, describe, stage_text
 from baselines.spec import BaselineSpec
-from nas.evidence import PUBLISHED_OBJECTIVE, RANDOM_MEMBERS, Agreement, Comparison, Difference, Judged, Rank
+from nas.evidence import PUBLISHED_OBJECTIVE, Agreement, Comparison, Difference, Judged, Rank
 from search_spaces import Architecture, part_costs
 from search_spaces.architecture import RECIPE_FIELDS
 
@@ -62,14 +62,15 @@ def comparison_view(comparison: Comparison) -> list[RenderableType]:
     lines.append(_totals_table(comparison))
     for judged, change, shared in zip(comparison.judged, comparison.differences, comparison.agreements, strict=False):
         lines += _sentences(judged, change, shared, comparison)
-    lines += [f"{judged.name}: no prediction ({judged.refusal})" for judged in comparison.judged if judged.refusal]
+    lines += [f"{judged.name}: not judged ({judged.refusal})" for judged in comparison.judged if judged.refusal]
     if any(judged.metrics for judged in comparison.judged):
-        lines.append(f"Accuracy: {comparison.evaluator.meaning}; ± is σ of one training.")
+        known = any(judged.metrics and judged.metrics.accuracy_std is not None for judged in comparison.judged)
+        lines.append(f"Accuracy: {comparison.evaluator.meaning}" + ("; ± is σ of one training." if known else "."))
         lines.append("Soft reward: accuracy · (MACs / 400M)^-0.07, as EfficientNet-B0 was searched with.")
-    if any(comparison.ranks):
+    if members := max((rank.members for rank in comparison.ranks if rank), default=0):
         lines.append(
-            f"Among random members: share of {RANDOM_MEMBERS:,} with a lower soft reward, with the 95 % interval of "
-            "sampling alone; the error of the predictor is not in it."
+            f"Among random members: share of {members:,} with a lower soft reward, with the 95 % interval of "
+            "sampling alone; the error of the accuracies is not in it."
         )
     return lines
 
@@ -121,7 +122,9 @@ def _totals_table(comparison: Comparison) -> Table:
         column.no_wrap = False
     table.add_row("MACs", *(f"{item.macs:,}" for item in judged))
     table.add_row("params", *(f"{item.params:,}" for item in judged))
-    table.add_row("predicted top-1", *(points(*item.metrics) if item.metrics else "-" for item in judged))
+    table.add_row(
+        f"{comparison.evaluator.kind} top-1", *(points(*item.metrics) if item.metrics else "-" for item in judged)
+    )
     if any(published := [_published_top1(item) for item in judged]):
         table.add_row("published top-1", *(f"{100 * value:.1f} %" if value else "-" for value in published))
     table.add_row("soft reward", *("-" if item.reward is None else f"{item.reward:.5f}" for item in judged))
@@ -149,7 +152,7 @@ def _sentences(
     ratios = f"MACs ×{change.macs_ratio:.3f}, params ×{change.params_ratio:.3f}."
     lines: list[RenderableType] = [labelled(f"{name} against {reference}:", ratios)]
     if change.accuracy is not None:
-        text = f"Predicted top-1 {100 * change.accuracy:+.2f} points"
+        text = f"{comparison.evaluator.kind.capitalize()} top-1 {100 * change.accuracy:+.2f} points"
         if change.accuracy_std is not None:
             verdict = "larger than its σ" if change.beyond_noise else "inside its σ: a tie"
             text += f" ± {100 * change.accuracy_std:.2f}, {verdict}"

@@ -208,12 +208,19 @@ class Comparison:
         """Of each spec's soft reward among random members of the space; None where it has no reward."""
         if self.space is None or self.reference.metrics is None:
             return [None for _ in self.judged]
-        rows = self.space.sample_indices(np.random.default_rng(0), RANDOM_MEMBERS)
-        with threadpool_limits(1):  # as in `nas.search.run_search`
-            metrics = self.evaluator.evaluate(self.space.decode_indices(rows))
-        accuracy = np.array([metric.accuracy for metric in metrics])
-        rewards = PUBLISHED_OBJECTIVE.reward(accuracy, [self.space.costs(rows)[0]])
+        rewards = random_rewards(self.space, self.evaluator)
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]
+
+
+def random_rewards(space: SearchSpace, evaluator: Evaluator) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The published soft reward of random members of a space, or of all that the evaluator knows, where few."""
+    known = evaluator.known_members(space)
+    rows = space.sample_indices(np.random.default_rng(0), RANDOM_MEMBERS) if known is None else known
+    with threadpool_limits(1):  # as in `nas.search.run_search`
+        metrics = evaluator.evaluate(space.decode_indices(rows))
+    accuracy = np.array([metric.accuracy for metric in metrics])
+    result: np.ndarray[Any, np.dtype[np.float64]] = PUBLISHED_OBJECTIVE.reward(accuracy, [space.costs(rows)[0]])
+    return result
 
 
 def _member(space: SearchSpace, judged: Judged) -> bool:

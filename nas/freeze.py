@@ -28,11 +28,12 @@ def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
         reward=trial.reward,
         journal_digest=journal.digest(),
     )
+    evaluator = load_evaluator(settings.evaluator, settings.space)
     figure = Figure(
         metric="top1",
         value=trial.metrics.accuracy,
-        kind="predicted",
-        source=load_evaluator(settings.evaluator, settings.space).meaning,
+        kind=evaluator.kind,
+        source=evaluator.meaning,
         std=trial.metrics.accuracy_std,
     )
     return BaselineSpec(name, trial.architecture, Provenance("mnas search", search=record), (figure,))

@@ -46,6 +46,7 @@ class TensorBoard:
                 "trial/reward": trial.reward,
                 "trial/accuracy": trial.metrics.accuracy,
                 "trial/macs": trial.cost.macs,
+                **{f"trial/{t.cost}": cost for t, cost in zip(self._objective.targets, trial.costs, strict=True)},
             }
             if self._best is not None and self._best.metrics is not None and self._best.reward is not None:
                 scalars |= {

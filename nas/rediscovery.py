@@ -17,7 +17,7 @@ import numpy as np
 
 from baselines.registry import load
 from nas.evaluators.registry import load_evaluator
-from nas.evidence import PUBLISHED_OBJECTIVE, RANDOM_MEMBERS, Agreement, Rank, agreement, rank, wilson
+from nas.evidence import PUBLISHED_OBJECTIVE, Agreement, Rank, agreement, random_rewards, rank, wilson
 from nas.search import SearchSettings, run_search
 from nas.trial import best_trial
 from search_spaces import MnasError, architecture_cost, load_space
@@ -142,7 +142,7 @@ def rediscover(
             raise
     searches.sort(key=lambda search: (controllers.index(search.controller), search.seed))
     summaries = [summarise([search for search in searches if search.controller == name]) for name in controllers]
-    own_rank = _rank(reference.reward, evaluator, space)
+    own_rank = rank(reference.reward, random_rewards(load_space(space), load_evaluator(evaluator, space)))
     return Study(space, evaluator, trials, reference.reward, own_rank, tuple(searches), tuple(summaries))
 
 
@@ -160,14 +160,6 @@ def _reference(evaluator: str, space: str) -> _Reference:
     macs = architecture_cost(b0).macs
     reward = PUBLISHED_OBJECTIVE.reward(metrics.accuracy, [macs])
     return _Reference(metrics.accuracy, metrics.accuracy_std, macs, reward)
-
-
-def _rank(reward: float, evaluator: str, space_name: str) -> Rank:
-    space = load_space(space_name)
-    rows = space.sample_indices(np.random.default_rng(0), RANDOM_MEMBERS)
-    metrics = load_evaluator(evaluator, space_name).evaluate(space.decode_indices(rows))
-    accuracy = np.array([metric.accuracy for metric in metrics])
-    return rank(reward, PUBLISHED_OBJECTIVE.reward(accuracy, [space.costs(rows)[0]]))
 
 
 def _settings(controller: str, seed: int, trials: int, evaluator: str, space: str) -> SearchSettings:

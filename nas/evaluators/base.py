@@ -37,11 +37,13 @@ class Evaluator(ABC):
     Attributes:
         name: what a person calls it.
         meaning: one sentence on what its accuracy is an accuracy of; shown wherever the accuracy is.
+        kind: of its accuracies: ``predicted`` by a model, or ``measured`` on trained networks.
         noisy: whether another seed gives another measurement of the same network.
     """
 
     name: str
     meaning: str
+    kind: str = "predicted"
     noisy: bool = False
 
     @abstractmethod

@@ -45,7 +45,8 @@ class TableEvaluator(Evaluator):
 
     def __init__(self, file: Path, space: SearchSpace) -> None:
         self.name = f"{PREFIX}{file}"
-        self.meaning = f"accuracy as measured in the table {file.name}"
+        self.meaning = f"top-1 as the table {file.name} has it"
+        self.kind = "measured"
         self._space = space
         self._file = file
         self._measured: dict[bytes, dict[int, Metrics]] = {}
@@ -53,15 +54,12 @@ class TableEvaluator(Evaluator):
         self.noisy = any(len(repeats) > 1 for repeats in self._measured.values())
 
     def check(self, architecture: Architecture) -> None:
-        self._row(architecture)
+        self._repeats(architecture)
 
     def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
         found = []
         for architecture in architectures:
-            key = self._row(architecture).tobytes()
-            if key not in self._measured:
-                raise FieldError("architecture", f"not in the table {self._file.name}")
-            repeats = self._measured[key]
+            repeats = self._repeats(architecture)
             if seed >= len(repeats):
                 raise FieldError("seed", f"{seed}: the table measured this network {len(repeats)} times")
             # Seeds count from the first that the table has of this network.
@@ -74,9 +72,12 @@ class TableEvaluator(Evaluator):
         rows = np.frombuffer(b"".join(self._measured), dtype=np.int64)
         return rows.reshape(len(self._measured), len(self._space.decisions))
 
-    def _row(self, architecture: Architecture) -> Indices:
-        rows = self._space.indices([self._space.encode(architecture)])
-        return rows.ravel()
+    def _repeats(self, architecture: Architecture) -> dict[int, Metrics]:
+        """The measurements of an architecture by seed. Raises `FieldError` where there are none."""
+        key = self._space.indices([self._space.encode(architecture)]).tobytes()
+        if key not in self._measured:
+            raise FieldError("architecture", f"not in the table {self._file.name}")
+        return self._measured[key]
 
     # --- reading --------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,17 @@ def test_a_journal_cannot_make_code_run(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("here")
+def test_the_example_of_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    Path("mine.py").write_text(text.split("```python\n")[1].split("```")[0])
+    assert main(["check", "mine.py"]) == 0
+    own = ["--space", "mine.py", "--evaluator", "mine.py"]
+    low, high = load_space("mine.py").macs_range
+    assert main(["search", *own, "--target-macs", str((low + high) // 2), "--trials", "40", "--json"]) == 0
+    assert "WRONG" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
 def test_checker_passes_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "own.py"]) == 0
     out = capsys.readouterr().out
