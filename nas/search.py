@@ -55,7 +55,8 @@ class SearchSettings:
         space = load_space(self.space)
         evaluator = load_evaluator(self.evaluator, self.space)
         known = evaluator.known_members(space)
-        evaluator.check(space.template if known is None else space.decode_indices(known[:1])[0])
+        first = np.zeros((1, len(space.decisions)), dtype=np.int64) if known is None else known[:1]
+        evaluator.check(space.decode_indices(first)[0])
         for target in self.objective.targets:
             check_target(target.cost, target.value, space)
 

@@ -28,6 +28,10 @@ class FieldError(MnasError):
         self.problem = problem
         super().__init__(f"{path}: {problem}")
 
+    def __reduce__(self) -> tuple[type[FieldError], tuple[str, str]]:
+        # Pickled as made: errors come back from the processes of a study.
+        return FieldError, (self.path, self.problem)
+
     def inside(self, prefix: str) -> FieldError:
         """The same error seen from a structure that holds this one under ``prefix``."""
         separator = "" if not self.path or self.path.startswith("[") else "."

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -94,3 +95,9 @@ def test_parts_check_themselves(make: object, path: str) -> None:
 def test_near_activation_is_suggested(b0: Architecture) -> None:
     with pytest.raises(FieldError, match="did you mean 'swish'"):
         replace(b0, activation="swich")
+
+
+def test_a_field_error_survives_the_way_between_processes() -> None:
+    error = FieldError("stages[0].op", "is unknown")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.path, copy.problem, str(copy)) == (error.path, error.problem, str(error))
