@@ -135,11 +135,17 @@ def _run(controller: Controller, count: int, *, failing: bool = False) -> list[o
     found: list[object] = []
     try:
         while number < count:
-            suggestions = controller.suggest(min(controller.batch_size, count - number))
+            asked = min(controller.batch_size, count - number)
+            if asked < 1:
+                raise AssertionError(f"its batch_size is {controller.batch_size}, which is not 1 or more")
+            suggestions = controller.suggest(asked)
+            given: object = suggestions
+            if not isinstance(given, list) or len(given) > asked:
+                raise AssertionError(f"suggest({asked}) gave no list of at most {asked}")
+            if not suggestions and not number:
+                raise AssertionError("it suggests nothing")
             if not suggestions:
                 break
-            if len(suggestions) > count - number:
-                raise AssertionError(f"{len(suggestions)} suggestions where {count - number} were asked for")
             rows = space.indices(suggestions)
             share = (rows / np.maximum(space.cardinalities - 1, 1)).mean(axis=1)
             costs, architectures = space.exact_costs(rows), space.decode_indices(rows)

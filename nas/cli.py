@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -117,6 +118,10 @@ def _register_search(commands: Commands) -> None:
     parser.add_argument("--trials", type=count, default=500, help="networks to evaluate (default: 500)")
     parser.add_argument("--seed", type=whole, default=0, help="of everything random (default: 0)")
     parser.add_argument("--out", type=Path, help="run folder, new or empty (default: a new one in runs/)")
+    parser.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with a run that was interrupted; its settings are its own"
+    )
+    parser.add_argument("--allow-code", action="store_true", help=CODE_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_search_command)
 
@@ -126,16 +131,23 @@ def run_search_command(arguments: argparse.Namespace) -> None:
     from nas.freeze import spec_of_trial
     from nas.journal import Journal
 
-    settings = _settings(arguments)
-    folder = arguments.out or _new_folder(settings)
-    with Journal.create(folder, settings) as journal:
+    if arguments.resume:
+        folder, opened = arguments.resume, Journal.resume(arguments.resume, allow_code=arguments.allow_code)
+        settings = opened.settings
+    else:
+        settings = _settings(arguments)
+        folder = arguments.out or _new_folder(settings)
+        opened = Journal.create(folder, settings)
+    with opened as journal:
         interrupted = _search_into(folder, journal)
         best = journal.best()
         spec = spec_of_trial(journal, best, _spec_name(folder))
+        (folder / "best.yaml").unlink(missing_ok=True)  # of the run before it was resumed
         write_spec(spec, folder / "best.yaml")
         done = journal.count()
     _report_search(arguments, settings, folder, spec, best, done)
     if interrupted:
+        print(f"mnas: go on with: mnas search --resume {shlex.quote(str(folder))}", file=sys.stderr)
         raise KeyboardInterrupt
 
 
@@ -184,6 +196,9 @@ def _search_into(folder: Path, journal: Journal) -> bool:
 
     objective = journal.settings.objective
     progress = Progress(journal.settings.trials, objective)
+    earlier = list(journal.trials())
+    # What TensorBoard shows is derived: it is written anew from the journal.
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     try:
         with TensorBoard(folder / "tensorboard", objective) as board, progress.running():
 
@@ -192,7 +207,10 @@ def _search_into(folder: Path, journal: Journal) -> bool:
                 board.record(trials, controller.diagnostics())
                 progress.record(trials)
 
-            run_search(journal.settings, record)
+            if earlier:
+                board.record(earlier, {})
+                progress.record(earlier)
+            run_search(journal.settings, record, earlier)
     except BaseException as error:
         if journal.count() == 0:
             shutil.rmtree(folder, ignore_errors=True)  # `Journal.create` found nothing in it
@@ -211,7 +229,8 @@ def _report_search(
     from nas.evidence import Comparison
     from nas.objective import cost_text
 
-    comparison = Comparison([spec, load(REFERENCE)], load_evaluator(settings.evaluator, settings.space))
+    known = {spec.name: best.metrics} if best.metrics else {}
+    comparison = Comparison([spec, load(REFERENCE)], load_evaluator(settings.evaluator, settings.space), known)
     if arguments.json:
         found = {"trial": best.number, "genotype": best.genotype, "reward": best.reward, **describe(spec)}
         data = {"out": str(folder), "settings": settings.as_dict(), "trials": done, "best": found}

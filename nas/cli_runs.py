@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import shlex
 import sys
@@ -98,6 +99,8 @@ def run_front(arguments: argparse.Namespace) -> None:
 
     metric = cost_metric(arguments.cost)
     targets = given_targets(arguments)
+    if not targets and (arguments.objective, arguments.exponent) != ("hard", None):
+        raise MnasError("front: --objective and --exponent are of a target; give --target-macs or --target")
     objective = make_objective(arguments.objective, targets, arguments.exponent) if targets else None
     with Journal.open(arguments.folder, allow_code=arguments.allow_code) as journal:
         space, trials = load_space(journal.settings.space), list(journal.trials())
@@ -123,7 +126,7 @@ def run_front(arguments: argparse.Namespace) -> None:
     if objective and best and best.metrics:
         folder = shlex.quote(str(arguments.folder))
         where = ", ".join(map(cost_text, objective.targets, best.costs))
-        met = "" if objective.meets(best.costs) else " No trial of this run meets the target."
+        met = "" if objective.form != "hard" or objective.meets(best.costs) else " No trial meets the target."
         lines.append(f"Best for the {objective.text()}: trial {best.number}, {points(*best.metrics)}, {where}.{met}")
         show(table, *lines, pointer("Next:", f"mnas freeze {folder} --trial {best.number} --name NAME"))
         return
@@ -192,7 +195,7 @@ def _finalists_view(
             millions(trial.cost.macs),
             millions(trial.cost.params),
             points(trial.metrics.accuracy),
-            points(finalist.accuracy, finalist.std),
+            "not measured" if noisy and not finalist.accuracies else points(finalist.accuracy, finalist.std),
             "first" if finalist is finalists[0] else "a tie" if finalist.tie else "",
         )
     ties = sum(finalist.tie for finalist in finalists)
@@ -268,7 +271,7 @@ def run_check(arguments: argparse.Namespace) -> None:
     for kind, name, found in defined(arguments.name):
         if kind == "evaluator" or isinstance(found, Evaluator) or _is_class(found, Evaluator):
             findings.append((name, "evaluator", list(check_evaluator(load_evaluator(name), space))))
-        elif kind == "controller" or _is_class(found, Controller):
+        elif kind == "controller" or _is_class(found, Controller) or _takes_three(found):
             findings.append((name, "controller", list(check_controller(name, space))))
     if not findings:
         raise MnasError(
@@ -284,6 +287,11 @@ def run_check(arguments: argparse.Namespace) -> None:
             show(*(f"  ok     {r.rule}" if r.problem is None else f"  WRONG  {r.rule}: {r.problem}" for r in rules))
     if problems:
         raise MnasError(f"check: {len(problems)} of the rules do not hold; see above")
+
+
+def _takes_three(found: object) -> bool:
+    """Whether it is a function of space, objective and seed, as a controller's is."""
+    return inspect.isfunction(found) and len(inspect.signature(found).parameters) == 3
 
 
 def _is_class(found: object, kind: type) -> bool:

@@ -6,7 +6,7 @@ Nothing here is a verdict on full training: accuracies are the evaluator's, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -127,17 +127,25 @@ class Judged:
         return None if self.metrics is None else PUBLISHED_OBJECTIVE.reward(self.metrics.accuracy, [self.macs])
 
 
-def judge(subject: BaselineSpec | Comparator, evaluator: Evaluator) -> Judged:
-    """Cost of a network, and the evaluator's metrics where it can judge it."""
+def judge(
+    subject: BaselineSpec | Comparator, evaluator: Evaluator, known: Mapping[str, Metrics] | None = None
+) -> Judged:
+    """Cost of a network, and the evaluator's metrics where it can judge it; ``known`` as of `Comparison`."""
     if isinstance(subject, Comparator):
         macs, params = subject.counts
         return Judged(subject.name, None, macs, params, None, "no spec")
     cost = architecture_cost(subject.architecture)
+    if known is not None and (subject.name in known or not evaluator.instant):
+        refusal = None if subject.name in known else f"mnas compare --evaluator {evaluator.name} asks for it"
+        return Judged(subject.name, subject, cost.macs, cost.params, known.get(subject.name), refusal)
     try:
         evaluator.check(subject.architecture)
+        (metrics,) = evaluator.evaluate([subject.architecture])
     except FieldError as error:
         return Judged(subject.name, subject, cost.macs, cost.params, None, str(error))
-    return Judged(subject.name, subject, cost.macs, cost.params, evaluator.evaluate([subject.architecture])[0], None)
+    except Exception as error:
+        return Judged(subject.name, subject, cost.macs, cost.params, None, f"{type(error).__name__}: {error}")
+    return Judged(subject.name, subject, cost.macs, cost.params, metrics, None)
 
 
 @dataclass(frozen=True)
@@ -179,11 +187,18 @@ class Comparison:
     Args:
         subjects: specs and networks of other kinds, at least two.
         evaluator: whose accuracies are shown.
+        known: metrics that are known already, by name. Where they are given, an evaluator that does not answer at once
+            is not asked for others.
     """
 
-    def __init__(self, subjects: Sequence[BaselineSpec | Comparator], evaluator: Evaluator) -> None:
+    def __init__(
+        self,
+        subjects: Sequence[BaselineSpec | Comparator],
+        evaluator: Evaluator,
+        known: Mapping[str, Metrics] | None = None,
+    ) -> None:
         self.evaluator = evaluator
-        self.judged = [judge(subject, evaluator) for subject in subjects]
+        self.judged = [judge(subject, evaluator, known) for subject in subjects]
         self.reference = self.judged[-1]
         self.differences = [difference(judged, self.reference) for judged in self.judged[:-1]]
 
@@ -206,7 +221,7 @@ class Comparison:
     @cached_property
     def ranks(self) -> list[Rank | None]:
         """Of each spec's soft reward among random members of the space; None where it has no reward."""
-        if self.space is None or self.reference.metrics is None:
+        if self.space is None or self.reference.metrics is None or not self.evaluator.instant:
             return [None for _ in self.judged]
         rewards = random_rewards(self.space, self.evaluator)
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]

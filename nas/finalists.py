@@ -25,7 +25,8 @@ class Finalist:
 
     Attributes:
         trial: as it was in the run.
-        accuracies: measured again; empty where there was nothing to measure.
+        accuracies: measured again; empty where there was nothing to measure. Such a network of a noisy evaluator comes
+            after the others, since luck may have made it a finalist.
         accuracy: their mean; that of the run where there are none.
         std: σ of ``accuracy``; None where nothing is known of it.
         merit: of the accuracy less its σ, as `Objective.merit`.
@@ -65,7 +66,7 @@ def judge_finalists(
         careful = max(0.0, accuracy - (std or 0.0))
         merit = float(objective.merit(objective.reward(careful, trial.costs), trial.costs))
         judged.append(Finalist(trial, accuracies, accuracy, std, merit, tie=False))
-    judged.sort(key=lambda finalist: (-finalist.merit, finalist.trial.number))
+    judged.sort(key=lambda f: (evaluator.noisy and not f.accuracies, -f.merit, f.trial.number))
     return [
         Finalist(f.trial, f.accuracies, f.accuracy, f.std, f.merit, tie=f is not judged[0] and _is_tie(f, judged[0]))
         for f in judged
@@ -103,5 +104,7 @@ def _pooled_std(measured: Sequence[Sequence[Metrics]]) -> float | None:
 
 
 def _is_tie(finalist: Finalist, first: Finalist) -> bool:
+    if bool(finalist.accuracies) != bool(first.accuracies):
+        return False
     difference = abs(finalist.accuracy - first.accuracy)
     return difference <= math.hypot(finalist.std or 0.0, first.std or 0.0)

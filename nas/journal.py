@@ -6,12 +6,15 @@ written batch by batch in one transaction. ``sqlite3 journal.sqlite 'select * fr
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import platform
+import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -48,9 +51,11 @@ _COLUMNS = "number, genotype, digest, macs, params, costs, accuracy, accuracy_st
 class Journal:
     """An open journal. Use `create` for a new run and `open` to read one; close it, or use it in a ``with``."""
 
-    def __init__(self, connection: sqlite3.Connection, settings: SearchSettings, file: Path, *, writing: bool) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, settings: SearchSettings, file: Path, lock: int | None = None
+    ) -> None:
         self._connection = connection
-        self._writing = writing
+        self._lock = lock
         self.settings = settings
         self.file = file
 
@@ -60,8 +65,11 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with closing(self._connection):
-            if self._writing:
+        with ExitStack() as last:
+            if self._lock is not None:
+                last.callback(os.close, self._lock)
+            last.enter_context(closing(self._connection))
+            if self._lock is not None:
                 # One plain file at rest: whoever only reads it leaves no files of SQLite's beside it. A reader at this
                 # very moment keeps the two files; the next one to close the journal removes them.
                 with suppress(sqlite3.OperationalError):
@@ -81,19 +89,45 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
-        file = folder / FILE_NAME
+        file, lock = folder / FILE_NAME, _lock(folder)
         try:
             connection = sqlite3.connect(file)
             connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
             with connection:
                 connection.executescript(_TABLES)
-                entries = {"schema": SCHEMA, "settings": settings.as_dict(), "versions": versions()}
+                entries = {
+                    "schema": SCHEMA,
+                    "settings": settings.as_dict(),
+                    "versions": versions(),
+                    "owner": _owner(),
+                }
                 connection.executemany(
                     "INSERT INTO run VALUES (?, ?)", [(key, json.dumps(value)) for key, value in entries.items()]
                 )
         except sqlite3.Error as error:
+            os.close(lock)
             raise MnasError(f"out: {folder} cannot be written ({error}); choose another folder") from None
-        return cls(connection, settings, file, writing=True)
+        return cls(connection, settings, file, lock)
+
+    @classmethod
+    def resume(cls, folder: Path, *, allow_code: bool = False) -> Journal:
+        """Open the journal of a run to go on with it.
+
+        Raises:
+            MnasError: as `open`, or another process is writing it.
+        """
+        with cls.open(folder, allow_code=allow_code) as journal:
+            settings = journal.settings
+        lock = _lock(folder)
+        try:
+            connection = sqlite3.connect(folder / FILE_NAME)
+            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            with connection:
+                connection.execute("UPDATE run SET value = ? WHERE key = 'owner'", (json.dumps(_owner()),))
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise MnasError(f"resume: {folder} cannot be written ({error}); make room or mend its rights") from None
+        return cls(connection, settings, folder / FILE_NAME, lock)
 
     @classmethod
     def open(cls, folder: Path, *, allow_code: bool = False) -> Journal:
@@ -117,7 +151,7 @@ class Journal:
             if not allow_code and isinstance(stored, dict):
                 refuse_code(stored.values(), f"run: {folder}")
             settings = from_dict(SearchSettings, entries.get("settings"), "settings")
-        return cls(connection, settings, file, writing=False)
+        return cls(connection, settings, file)
 
     def append(self, trials: Sequence[Trial]) -> None:
         """Write trials in one transaction: all of them or none.
@@ -165,7 +199,10 @@ class Journal:
 
         self._connection.create_function("merit", 2, merit, deterministic=True)
         clause = "WHERE reward IS NOT NULL ORDER BY merit(reward, costs) DESC, number LIMIT 1"
-        return self._one(clause, (), "no successful trial")
+        with _readable(self.file):
+            last = self._connection.execute("SELECT error FROM trials ORDER BY number DESC LIMIT 1").fetchone()
+        why = f"; the last failed with {last[0]}" if last and last[0] else ""
+        return self._one(clause, (), f"no successful trial{why}")
 
     def trial(self, number: int) -> Trial:
         """One trial. Raises `MnasError` where the run has no trial of that number."""
@@ -211,6 +248,34 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, json.JSONDecodeError, TypeError, KeyError) as error:
         raise MnasError(f"{file}: not a usable journal ({error}); give the folder of a search") from None
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor of the folder that no other process can lock until it is closed, or its process has ended.
+
+    Raises:
+        MnasError: another process holds it; the message says which one.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        owner = _written_owner(folder / FILE_NAME)
+        raise MnasError(f"run: {folder} is being written by {owner}; wait for it, or stop it first") from None
+    return descriptor
+
+
+def _owner() -> dict[str, str | int]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _written_owner(file: Path) -> str:
+    with suppress(sqlite3.Error, TypeError, KeyError, ValueError), closing(sqlite3.connect(file)) as connection:
+        (text,) = connection.execute("SELECT value FROM run WHERE key = 'owner'").fetchone()
+        owner = json.loads(text)
+        return f"process {owner['pid']} on {owner['host']}"
+    return "another process"
 
 
 def versions() -> dict[str, str]:

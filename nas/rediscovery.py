@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
+from scipy import stats
 
 from baselines.registry import load
 from nas.evaluators.registry import load_evaluator
@@ -63,7 +64,8 @@ class Summary:
         evaluations_interval: of that median, by order statistics; None of fewer than six searches, which give none.
         quartiles: of the evaluations; None where a quarter never passed.
         dominates, dominates_beyond_noise: share of the searches, with its interval.
-        agreements: mean share of equal choices with each of `REFERENCES`, its interval, and that of a random member.
+        agreements: mean share of equal choices with each of `REFERENCES`, its interval (None of fewer than six
+            searches), and that of a random member.
         accuracy, macs, reward: medians of the best networks.
     """
 
@@ -75,7 +77,7 @@ class Summary:
     quartiles: tuple[float | None, float | None]
     dominates: tuple[float, float, float]
     dominates_beyond_noise: tuple[float, float, float]
-    agreements: tuple[tuple[float, float, float, float], ...]
+    agreements: tuple[tuple[float, tuple[float, float] | None, float], ...]
     accuracy: float
     macs: float
     reward: float
@@ -228,15 +230,15 @@ def median_ranks(count: int) -> tuple[int, int] | None:
     return None if cut < 0 else (cut, count - 1 - cut)
 
 
-def _agreements(searches: Sequence[SeededSearch]) -> Iterator[tuple[float, float, float, float]]:
+def _agreements(searches: Sequence[SeededSearch]) -> Iterator[tuple[float, tuple[float, float] | None, float]]:
     for pairs in zip(*(search.agreements for search in searches), strict=True):
         shares = np.array([one.shared / one.choices for one in pairs])
-        mean = float(shares.mean())
-        # Resampled, because shares of a few dozen choices are no normal variable; seeded, so that it repeats.
-        rng = np.random.default_rng(0)
-        means = rng.choice(shares, (10_000, len(shares))).mean(axis=1)
-        low, high = np.quantile(means, (0.025, 0.975)).tolist()
-        yield mean, low, high, pairs[0].chance / pairs[0].choices
+        interval = None
+        if median_ranks(len(shares)) is not None:
+            # Student's t: shares of a few dozen choices, averaged, are near enough to normal.
+            half = float(stats.t.ppf(0.975, len(shares) - 1) * shares.std(ddof=1) / math.sqrt(len(shares)))
+            interval = (float(shares.mean()) - half, float(shares.mean()) + half)
+        yield float(shares.mean()), interval, pairs[0].chance / pairs[0].choices
 
 
 def _share(found: Sequence[bool]) -> tuple[float, float, float]:

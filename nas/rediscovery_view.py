@@ -44,7 +44,10 @@ def study_view(study: Study) -> list[RenderableType]:
     )
     for summary in study.summaries:
         to_pass.add_row(*_passing_cells(summary))
-        shares = [f"{100 * mean:.0f} % ({100 * low:.0f}–{100 * high:.0f})" for mean, low, high, _ in summary.agreements]
+        shares = [
+            f"{100 * mean:.0f} %" + (f" ({100 * ends[0]:.0f}–{100 * ends[1]:.0f})" if ends else "")
+            for mean, ends, _ in summary.agreements
+        ]
         nearness.add_row(
             summary.controller,
             _percent(summary.dominates),
@@ -56,7 +59,7 @@ def study_view(study: Study) -> list[RenderableType]:
     rank, first = study.reference_rank, study.summaries[0]
     chance = ", ".join(
         f"{100 * by_chance:.0f} % with {name}"
-        for name, (_, _, _, by_chance) in zip(REFERENCES, first.agreements, strict=True)
+        for name, (_, _, by_chance) in zip(REFERENCES, first.agreements, strict=True)
     )
     above = f"is above {rank.percentile:.2f} % ({rank.low:.2f}–{rank.high:.2f}) of {rank.members:,} random members."
     notes = (
@@ -112,10 +115,14 @@ def write_study_figure(study: Study, file: Path) -> None:
         figure.add_trace(Scatter(**band, **shade, fillcolor=colour))
         figure.add_trace(Scatter(x=x, y=middle, name=summary.controller, line={"color": colour, "width": 2}))
     figure.add_hline(
-        y=study.reference_reward, line={"dash": "dot", "color": "#7f8c8d"}, annotation_text="EfficientNet-B0"
+        y=study.reference_reward,
+        line={"dash": "dot", "color": "#7f8c8d"},
+        annotation_text="EfficientNet-B0",
+        annotation_position="top left",
     )
     seeds = study.summaries[0].seeds
-    title = f"Best soft reward against evaluations: median and quartiles of {seeds} seeds ({study.evaluator})"
+    meaning = load_evaluator(study.evaluator, study.space).meaning
+    title = f"Best soft reward against evaluations: median and quartiles of {seeds} seeds<br><sub>{meaning}</sub>"
     figure.update_layout(title={"text": title, "font": {"size": 15}}, template="plotly_white", height=600)
     span = (study.reference_reward - 0.02, max(search.reward for search in study.searches) + 0.002)
     figure.update_yaxes(title_text="accuracy · (MACs / 400M)^-0.07", range=span)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from nas.controllers.base import Controller
 from nas.controllers.registry import check_controller, make_controller
@@ -54,6 +55,8 @@ class SearchSettings:
         check_controller(self.controller)
         space = load_space(self.space)
         evaluator = load_evaluator(self.evaluator, self.space)
+        if space.num_networks < 2:
+            raise MnasError(f"space: {self.space} has one network, so there is nothing to search; open a choice")
         known = evaluator.known_members(space)
         first = np.zeros((1, len(space.decisions)), dtype=np.int64) if known is None else known[:1]
         evaluator.check(space.decode_indices(first)[0])
@@ -65,39 +68,62 @@ class SearchSettings:
         return asdict(self)
 
 
-def run_search(settings: SearchSettings, record: Record = lambda trials, controller: None) -> list[Trial]:
-    """Run a whole search.
+def run_search(
+    settings: SearchSettings,
+    record: Record = lambda trials, controller: None,
+    done: Sequence[Trial] = (),
+) -> list[Trial]:
+    """Run a whole search, or the rest of one.
 
     Args:
         settings: of the search.
-        record: called after every batch, before the controller learns from it, with the batch's trials.
+        record: called after every batch, before the controller learns from it, with the batch's trials; not for those
+            that were done before.
+        done: trials of the same settings that were done before, from the first on. The controller is asked again and
+            learns from them again, which leaves it as it was then; nothing of them is evaluated.
 
     Returns:
-        All trials in order; fewer than asked for only where there was nothing left to try.
+        All trials in order, those done before included; fewer than asked for only where there was nothing left to try.
 
     Raises:
-        MnasError: the evaluator failed `MAX_FAILURES_IN_A_ROW` times in a row, or the controller broke its rules.
+        MnasError: the evaluator failed `MAX_FAILURES_IN_A_ROW` times in a row, the controller broke its rules, or it
+            suggests another network than it did when a trial was done.
     """
     space = load_space(settings.space)
     runner = TrialRunner(space, load_evaluator(settings.evaluator, settings.space), settings.objective)
-    controller = make_controller(settings.controller, space, settings.objective, settings.seed)
+    threads = ThreadpoolController()
+    # Matrices here are small: more threads gain nothing, and where another process holds a core they wait for each
+    # other and take twenty times as long. An evaluator that trains may want them all.
+
+    def asked_of(action: str, call: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            with threads.limit(limits=1) if not runner.instant else nullcontext():
+                return call(*arguments)
+        except MnasError:
+            raise
+        except Exception as error:  # a controller of somebody's own may fail in any way
+            raise MnasError(
+                f"controller {settings.controller}: {action} failed ({type(error).__name__}: {error}); mend it"
+            ) from error
+
+    controller = asked_of("its making", make_controller, settings.controller, space, settings.objective, settings.seed)
     trials: list[Trial] = []
     failures = 0
-    # A controller's matrices are small: more threads gain nothing, and where another process holds a core they wait for
-    # each other and take twenty times as long.
-    limits = threadpool_limits(1)
+    limits = threads.limit(limits=1 if runner.instant else None)
     try:
         while len(trials) < settings.trials:
             asked = min(controller.batch_size, settings.trials - len(trials))
-            suggestions = controller.suggest(asked)
-            if len(suggestions) > asked:
-                raise MnasError(f"controller {settings.controller}: gave {len(suggestions)} for {asked}; mend it")
-            batch = runner.run(suggestions, first_number=len(trials))
+            suggestions = asked_of("suggest", controller.suggest, asked)
+            if not isinstance(suggestions, list) or len(suggestions) > asked:
+                raise MnasError(f"controller {settings.controller}: suggest({asked}) gave no list of so many; mend it")
+            known = done[len(trials) : len(trials) + len(suggestions)]
+            batch = runner.run(suggestions, first_number=len(trials), known=known)
             if not batch:
                 break
             trials.extend(batch)
-            record(batch, controller)
-            controller.update(batch)
+            if not known:
+                record(batch, controller)
+            asked_of("update", controller.update, batch)
             for trial in batch:
                 failures = failures + 1 if trial.error else 0
             if failures >= MAX_FAILURES_IN_A_ROW:
@@ -124,15 +150,25 @@ class TrialRunner:
         self._costs = [cost_function(target.cost, space) for target in objective.targets]
         self._known: dict[bytes, Metrics | str] = {}
         self._untried = evaluator.known_members(space)
+        self.instant = evaluator.instant
 
-    def run(self, genotypes: Sequence[Genotype], first_number: int) -> list[Trial]:
-        """The trials of suggestions, numbered from ``first_number``; fewer where all known members were tried."""
+    def run(self, genotypes: Sequence[Genotype], first_number: int, known: Sequence[Trial] = ()) -> list[Trial]:
+        """The trials of suggestions, numbered from ``first_number``; fewer where all known members were tried.
+
+        Args:
+            known: what the suggestions became when they were tried before; then nothing is evaluated.
+
+        Raises:
+            MnasError: a suggestion is not what it was then.
+        """
         if not genotypes:
             return []
         rows = self._space.canonical(self._space.indices(genotypes))
         if self._untried is not None:
             rows = self._nearest_untried(rows)
         keys = [row.tobytes() for row in rows]
+        if known:
+            return self._replay(rows, known)
         architectures = self._space.decode_indices(rows)
         new = {
             key: architecture for key, architecture in zip(keys, architectures, strict=True) if key not in self._known
@@ -169,6 +205,17 @@ class TrialRunner:
             )
         ]
 
+    def _replay(self, rows: Indices, known: Sequence[Trial]) -> list[Trial]:
+        for genotype, trial in zip(self._space.genotypes(rows), known, strict=False):
+            if genotype != trial.genotype:
+                raise MnasError(
+                    f"resume: trial {trial.number} was another network than the controller suggests now; "
+                    "the versions must be those that the journal names"
+                )
+        for row, trial in zip(rows, known, strict=False):
+            self._known[row.tobytes()] = trial.error or "" if trial.metrics is None else trial.metrics
+        return list(known)
+
     def _rewards(self, keys: Sequence[bytes], columns: Sequence[Any]) -> list[float | None]:
         outcomes = [self._known[key] for key in keys]
         accuracy = np.array([np.nan if isinstance(outcome, str) else outcome.accuracy for outcome in outcomes])
@@ -199,4 +246,16 @@ class TrialRunner:
             if len(architectures) > 1:  # find out which one it was
                 return [outcome for architecture in architectures for outcome in self._evaluate([architecture])]
             return [f"{type(error).__name__}: {error}"]
-        return [metrics.problem() or metrics for metrics in found]
+        return [_checked(metrics) for metrics in found]
+
+
+def _checked(metrics: object) -> Metrics | str:
+    """Metrics as plain numbers, or what is wrong with them."""
+    if not isinstance(metrics, Metrics):
+        return f"a result is a {type(metrics).__name__} and not Metrics"
+    try:
+        accuracy, std = metrics
+        plain = Metrics(float(accuracy), None if std is None else float(std))
+    except (TypeError, ValueError):
+        return f"{metrics} holds what is no number"
+    return plain.problem() or plain

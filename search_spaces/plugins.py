@@ -86,6 +86,27 @@ def defined(name: str) -> list[tuple[str | None, str, object]]:
     return [(kind, name, load_plugin(kind, name, ())) for kind in kinds]
 
 
+def made(found: object, kind: str, name: str) -> object:
+    """What a class or function gives when it is called without arguments, or the thing itself.
+
+    Raises:
+        MnasError: the call fails; the message says which line of a Python file did.
+    """
+    if not callable(found):
+        return found
+    try:
+        return found()
+    except Exception as error:  # a person's code may fail in any way
+        raise MnasError(f"{kind}: {name}: {_line(error, name)}{_reason(error)}; mend the file") from None
+
+
+def _line(error: BaseException, file: str) -> str:
+    """Where in a file an error arose, as the beginning of a message; empty where elsewhere."""
+    path = str(Path(file.split(".py", maxsplit=1)[0] + ".py").resolve())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"line {lines[-1]}: " if lines else ""
+
+
 @cache
 def _run_file(path: str, kind: str) -> ModuleType:
     """The module of a Python file, run once."""
@@ -99,13 +120,11 @@ def _run_file(path: str, kind: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickling look their module up
     try:
         specification.loader.exec_module(module)
-    except Exception as error:  # a person's file may fail in any way
+    except (Exception, SystemExit) as error:  # a person's file may fail in any way
         del sys.modules[name]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-        where = f"line {lines[-1]}: " if lines else ""
-        raise MnasError(f"{kind}: {path}: {where}{_reason(error)}; mend the file") from None
+        raise MnasError(f"{kind}: {path}: {_line(error, path)}{_reason(error)}; mend the file") from None
     return module
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {shorten(str(error))}"

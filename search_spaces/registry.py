@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import cache
 
 from search_spaces.efficientnet import efficientnet_space
-from search_spaces.errors import FieldError, MnasError
+from search_spaces.errors import MnasError
 from search_spaces.mnasnet import mnasnet_b0_space, mnasnet_space
-from search_spaces.plugins import load_plugin
+from search_spaces.plugins import load_plugin, made
 from search_spaces.space import SearchSpace
 
 SPACES: dict[str, Callable[[], SearchSpace]] = {
@@ -28,10 +28,7 @@ def load_space(name: str) -> SearchSpace:
     if name in SPACES:
         return SPACES[name]()
     found = load_plugin("space", name, SPACES)
-    try:
-        space = found() if callable(found) else found
-    except FieldError as error:
-        raise MnasError(f"space: {name}: {error}") from None
+    space = made(found, "space", name)
     if not isinstance(space, SearchSpace):
         raise MnasError(f"space: {name} gives a {type(space).__name__}; it must be a SearchSpace, or make one")
     space.name = name

@@ -100,7 +100,7 @@ class MacsDistribution:
         rough = max(1, (high - low) // bands)
         power = 10 ** (len(str(rough)) - 1)
         width = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
-        return list(range(low // width * width, high + width, width))
+        return list(range(low // width * width, high // width * width + 2 * width, width))
 
     def sample_indices(self, rng: np.random.Generator, count: int, low: int, high: int) -> Indices:
         """``count`` networks, each of those with ``low`` to ``high`` MACs equally probable, as canonical rows.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, str]:
+    """Variables with which a process in any folder finds the packages."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def in_new_process(code: str) -> str:

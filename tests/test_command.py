@@ -19,6 +19,7 @@ import yaml
 from baselines.console import quantity
 from nas.__main__ import main
 from search_spaces import SPACES
+from tests.processes import environment
 from tests.scaling.test_compound import RELEASED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,10 +196,6 @@ def test_mistakes_are_one_line_and_change_nothing(
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "nas", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def test_json_and_progress_do_not_mix(workplace: Path) -> None:

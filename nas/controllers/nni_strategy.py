@@ -3,7 +3,8 @@
 A strategy of NNI pushes: it runs a loop of its own and submits models to an engine. A controller is asked. So the
 strategy runs in a thread of its own that stops wherever it looks for an idle worker, and goes on only while `suggest`
 waits for it: one of the two runs at a time, so a seed repeats. Journal, cache, progress and budget are those of every
-other controller.
+other controller. NNI books a reward under the network that its strategy suggested, so where another one stood in for it
+(a table that holds a part of its space), the strategy learns from a neighbour.
 """
 
 from __future__ import annotations

@@ -54,6 +54,11 @@ class OptunaController(Controller):
         }
         self._running: list[Any] = []
 
+        def created(genotype: Genotype, reward: float) -> Any:
+            return optuna.trial.create_trial(params=genotype, distributions=self._distributions, value=reward)
+
+        self._created = created
+
     def suggest(self, count: int) -> list[Genotype]:
         asked = [self._study.ask(self._distributions) for _ in range(count)]
         self._running += asked
@@ -62,7 +67,9 @@ class OptunaController(Controller):
     def update(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             asked = self._running.pop(0)
-            if trial.reward is None:
-                self._study.tell(asked, state=self._failed)
-            else:
+            if trial.reward is not None and trial.genotype == asked.params:
                 self._study.tell(asked, trial.reward)
+                continue
+            self._study.tell(asked, state=self._failed)
+            if trial.reward is not None:  # another network than the suggested one was tried
+                self._study.add_trial(self._created(trial.genotype, trial.reward))

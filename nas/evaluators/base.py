@@ -38,12 +38,14 @@ class Evaluator(ABC):
         name: what a person calls it.
         meaning: one sentence on what its accuracy is an accuracy of; shown wherever the accuracy is.
         kind: of its accuracies: ``predicted`` by a model, or ``measured`` on trained networks.
+        instant: whether it answers at once, so that a report may ask it for thousands of random members.
         noisy: whether another seed gives another measurement of the same network.
     """
 
     name: str
     meaning: str
     kind: str = "predicted"
+    instant: bool = False
     noisy: bool = False
 
     @abstractmethod

@@ -75,6 +75,7 @@ class ImageNetPredictor(Evaluator):
     """Predicted top-1 with σ for members of the ``efficientnet`` space; refuses every other network."""
 
     name = "imagenet"
+    instant = True
     meaning = "predicted ImageNet top-1 under a shortened schedule (Accel-NASBench), not that of a full training"
 
     def __init__(self) -> None:

@@ -10,7 +10,8 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.imagenet_predictor import ImageNetPredictor
 from nas.evaluators.table import PREFIX, TableEvaluator
 from search_spaces import MnasError, load_space
-from search_spaces.plugins import load_plugin
+from search_spaces.errors import shorten
+from search_spaces.plugins import load_plugin, made
 
 EVALUATORS: dict[str, Callable[[], Evaluator]] = {ImageNetPredictor.name: ImageNetPredictor}
 
@@ -30,7 +31,13 @@ def load_evaluator(name: str, space: str = "efficientnet") -> Evaluator:
     if name.startswith(PREFIX):
         return TableEvaluator(Path(name.removeprefix(PREFIX)), load_space(space))
     found = load_plugin("evaluator", name, (*EVALUATORS, f"{PREFIX}FILE"))
-    evaluator = found() if callable(found) and not isinstance(found, Evaluator) else found
+    evaluator = made(found, "evaluator", name) if not isinstance(found, Evaluator) else found
     if not isinstance(evaluator, Evaluator):
         raise MnasError(f"evaluator: {name} gives a {type(evaluator).__name__}; it must be an Evaluator, or make one")
+    for attribute in ("name", "meaning"):
+        text = getattr(evaluator, attribute, None)
+        if not isinstance(text, str) or not text.strip():
+            raise MnasError(f"evaluator: {name}: its {attribute!r} is not a text; say what its accuracy means")
+    if evaluator.kind not in ("predicted", "measured"):
+        raise MnasError(f"evaluator: {name}: its 'kind' {shorten(evaluator.kind)} is neither predicted nor measured")
     return evaluator

@@ -17,6 +17,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class TableEvaluator(Evaluator):
         self.name = f"{PREFIX}{file}"
         self.meaning = f"top-1 as the table {file.name} has it"
         self.kind = "measured"
+        self.instant = True
         self._space = space
         self._file = file
         self._measured: dict[bytes, dict[int, Metrics]] = {}
@@ -67,10 +69,15 @@ class TableEvaluator(Evaluator):
         return found
 
     def known_members(self, space: SearchSpace) -> Indices | None:
-        if len(self._measured) >= space.num_networks:
-            return None
         rows = np.frombuffer(b"".join(self._measured), dtype=np.int64)
-        return rows.reshape(len(self._measured), len(self._space.decisions))
+        rows = rows.reshape(len(self._measured), len(self._space.decisions))
+        if space is not self._space:
+            genotypes = []
+            for architecture in self._space.decode_indices(rows):
+                with suppress(FieldError):
+                    genotypes.append(space.encode(architecture))
+            return space.indices(genotypes)
+        return None if len(rows) >= space.num_networks else rows
 
     def _repeats(self, architecture: Architecture) -> dict[int, Metrics]:
         """The measurements of an architecture by seed. Raises `FieldError` where there are none."""
@@ -114,12 +121,12 @@ class TableEvaluator(Evaluator):
 
     def _rows(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Line (of CSV) or position (of JSON) and cells of every row; cells of CSV are text."""
-        text = read_text(self._file, MAX_FILE_BYTES, "table")
+        text = read_text(self._file, MAX_FILE_BYTES, "table").removeprefix("\ufeff")  # Excel begins files with it
         if self._file.suffix.lower() == ".json":
             try:
-                data = json.loads(text)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise MnasError(f"evaluator: {self._file} is not JSON ({error}); mend the file") from None
+                data = json.loads(text, object_pairs_hook=_each_key_once)
+            except (ValueError, RecursionError) as error:
+                raise MnasError(f"evaluator: {self._file} is not JSON ({shorten(str(error))}); mend the file") from None
             if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
                 raise MnasError(f"evaluator: {self._file} is not a list of objects; see nas/evaluators/table.py")
             self._check_columns(set().union(*data) if data else set())
@@ -127,8 +134,14 @@ class TableEvaluator(Evaluator):
             return
         try:
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            self._check_columns(set(reader.fieldnames or ()))
+            names = list(reader.fieldnames or ())
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise MnasError(f"evaluator: {self._file}: the column {shorten(twice)} stands twice; keep one")
+            self._check_columns(set(names))
             for row in reader:
+                if None in row:
+                    raise self._fault(reader.line_num, "row", row[None], "are more cells than there are columns")
                 yield reader.line_num, row
         except csv.Error as error:
             raise MnasError(f"evaluator: {self._file} is not CSV ({error}); mend the file") from None
@@ -164,13 +177,20 @@ class TableEvaluator(Evaluator):
         return MnasError(f"evaluator: {self._file}: row {number}: {column}: {shorten(value)} {rule}; mend the table")
 
 
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in a row")
+    return found
+
+
 def _number(value: object) -> float:
     """A number, or the text of one; nan where it is neither."""
     if isinstance(value, bool):
         return math.nan
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
