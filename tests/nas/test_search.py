@@ -152,3 +152,36 @@ def test_a_network_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(trials) == 120
     assert Flaky.calls == 1
     assert [trial.number for trial in trials if trial.seconds > 0] == [0]
+
+
+class Odd(Flaky):
+    """Gives what is no metrics, numbers of numpy, or nothing of use, by the kernel of the first stage."""
+
+    name = "odd"
+
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
+        wide = architectures[0].stages[0].block.kernel_size == 5
+        return [0.5 if wide else Metrics(np.float32(0.5), None)] * len(architectures)  # type: ignore[list-item]
+
+
+def test_results_are_made_plain_numbers_or_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.EVALUATORS, "odd", Odd)
+    trials = run_search(replace(SETTINGS, evaluator="odd", controller="nni:random", trials=30))
+    errors = {trial.error for trial in trials}
+    assert errors == {None, "a result is a float and not Metrics"}
+    assert {type(trial.metrics.accuracy) for trial in trials if trial.metrics} == {float}
+
+
+def test_a_controller_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(RandomController):
+        def update(self, trials: Sequence[Trial]) -> None:
+            raise KeyError("what")
+
+    class Greedy(RandomController):
+        def suggest(self, count: int) -> list[Genotype]:
+            return super().suggest(count + 1)
+
+    for made, message in ((Broken, "update failed .KeyError"), (Greedy, r"suggest\(30\) gave no list of so many")):
+        monkeypatch.setitem(CONTROLLERS, "random", made)
+        with pytest.raises(MnasError, match=f"controller random: {message}"):
+            run_search(replace(SETTINGS, controller="random", trials=30))

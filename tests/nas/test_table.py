@@ -12,7 +12,7 @@ from nas.evaluators.table import TableEvaluator
 from nas.finalists import judge_finalists
 from nas.objective import make_objective
 from nas.search import TrialRunner
-from search_spaces import FieldError, Genotype, MnasError, SearchSpace
+from search_spaces import FieldError, Genotype, MnasError, SearchSpace, load_space
 
 Row = dict[str, Any]
 
@@ -158,3 +158,44 @@ def test_without_noise_sigma_decides(space: SearchSpace) -> None:
         assert first.std is not None
         near = abs(accuracy - first.accuracy) <= np.hypot(std, first.std)
         assert finalist.tie == (near and finalist is not first)
+
+
+def test_a_table_from_a_spreadsheet(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    file = write(tmp_path / "t.csv", rows[:3])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    known = TableEvaluator(file, space).known_members(space)
+    assert known is not None
+    assert len(known) == 3
+
+
+def test_ambiguous_tables_are_refused(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    header, *lines = write(tmp_path / "t.csv", rows[:2]).read_text().splitlines()
+    (tmp_path / "twice.csv").write_text("\n".join([f"{header},accuracy", *(f"{line},0.1" for line in lines)]))
+    with pytest.raises(MnasError, match="the column 'accuracy' stands twice"):
+        TableEvaluator(tmp_path / "twice.csv", space)
+    (tmp_path / "long.csv").write_text("\n".join([header, f"{lines[0]},7"]))
+    with pytest.raises(MnasError, match="are more cells than there are columns"):
+        TableEvaluator(tmp_path / "long.csv", space)
+    (tmp_path / "huge.json").write_text(json.dumps([{**rows[0], "accuracy": 10**400}]))
+    with pytest.raises(MnasError, match=r"accuracy: .* is not a number from 0 to 1"):
+        TableEvaluator(tmp_path / "huge.json", space)
+
+
+def test_the_members_of_a_table_in_another_space(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    table = TableEvaluator(write(tmp_path / "t.csv", rows), space)
+    known = table.known_members(load_space("mnasnet:b0"))
+    assert known is not None
+    networks = load_space("mnasnet:b0").decode_indices(known)
+    inside = [space.encode(network) for network in networks]
+    assert all(genotype in [genotype_of(space, row) for row in rows] for genotype in inside)
+
+
+def test_luck_that_was_not_measured_again_comes_last(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
+    lucky = {**rows[0], "accuracy": 0.9, "seed": 0}
+    steady = [{**rows[1], "accuracy": 0.6 + seed / 1000, "seed": seed} for seed in range(3)]
+    table = TableEvaluator(write(tmp_path / "t.csv", [lucky, *steady]), space)
+    objective = make_objective("hard", 880e6)
+    trials = TrialRunner(space, table, objective).run([genotype_of(space, row) for row in rows[:2]], 0)
+    first, last = judge_finalists(trials, objective, table)
+    assert first.trial.genotype == genotype_of(space, rows[1])
+    assert (last.accuracies, last.tie) == ((), False)

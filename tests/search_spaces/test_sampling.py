@@ -81,3 +81,11 @@ def test_what_cannot_be_done_is_said(space: SearchSpace, monkeypatch: pytest.Mon
     monkeypatch.setattr(sampling, "MAX_SUMS", 1000)
     with pytest.raises(MnasError, match=r"partial sums of MACs are more than the 1,000 that are held in memory"):
         MacsDistribution(space)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 7, 20])
+def test_round_bands_hold_all_networks(part: SearchSpace, bands: int) -> None:
+    distribution = MacsDistribution(part)
+    edges = distribution.round_edges(bands)
+    assert sum(distribution.histogram(edges)) == part.num_networks
+    assert edges[-1] > part.macs_range[1]
