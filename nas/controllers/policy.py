@@ -6,7 +6,7 @@
   network, so that a policy that has settled still looks around itself.
 - *No repeats*: of a few times as many samples as are asked for, those that were not tried yet come first.
 
-Without them, a policy needs two to three times the evaluations and settles below the best network (LOG.md).
+Without them, a policy needs half as many evaluations again or twice as many, and settles lower (LOG.md).
 """
 
 from __future__ import annotations
