@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.controllers.base import Controller
 from nas.controllers.registry import make_controller
-from nas.evaluators.base import Evaluator, Metrics
+from nas.evaluators.base import Evaluator, Metrics, checked
 from nas.objective import make_objective
 from nas.trial import Trial
 from search_spaces import MnasError, SearchSpace, architecture_cost
@@ -80,11 +80,9 @@ def check_evaluator(evaluator: Evaluator, space: SearchSpace) -> Iterator[Findin
         found = evaluator.evaluate(architectures, seed)
         if len(found) != len(architectures):
             raise AssertionError(f"{len(found)} results for {len(architectures)} architectures")
-        for metrics in found:
-            if not isinstance(metrics, Metrics):
-                raise AssertionError(f"a result is a {type(metrics).__name__} and not Metrics")
-            if problem := metrics.problem():
-                raise AssertionError(problem)
+        for result in map(checked, found):
+            if isinstance(result, str):
+                raise AssertionError(result)
         return found
 
     def nothing() -> None:
@@ -167,9 +165,7 @@ def _run(controller: Controller, count: int, *, failing: bool = False) -> list[o
 def _tried(rule: str, attempt: Callable[[], object]) -> Finding:
     try:
         attempt()
-    except AssertionError as error:
-        return Finding(rule, str(error))
-    except MnasError as error:
+    except (AssertionError, MnasError) as error:
         return Finding(rule, str(error))
     except Exception as error:
         return Finding(rule, f"{type(error).__name__}: {error}")

@@ -264,11 +264,12 @@ def run_check(arguments: argparse.Namespace) -> None:
 
     findings = []
     space = load_space(arguments.space)
-    for kind, name, found in defined(arguments.name):
+    plugins = defined(arguments.name)
+    for kind, name, found in plugins:
         if kind == "space" or isinstance(found, SearchSpace):
             space = load_space(name)
             findings.append((name, "space", list(check_space(space))))
-    for kind, name, found in defined(arguments.name):
+    for kind, name, found in plugins:
         if kind == "evaluator" or isinstance(found, Evaluator) or _is_class(found, Evaluator):
             findings.append((name, "evaluator", list(check_evaluator(load_evaluator(name), space))))
         elif kind == "controller" or _is_class(found, Controller) or _takes_three(found):

@@ -91,8 +91,7 @@ class Journal:
             raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
         file, lock = folder / FILE_NAME, _lock(folder)
         try:
-            connection = sqlite3.connect(file)
-            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            connection = _connect_to_write(file)
             with connection:
                 connection.executescript(_TABLES)
                 entries = {
@@ -120,8 +119,7 @@ class Journal:
             settings = journal.settings
         lock = _lock(folder)
         try:
-            connection = sqlite3.connect(folder / FILE_NAME)
-            connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            connection = _connect_to_write(folder / FILE_NAME)
             with connection:
                 connection.execute("UPDATE run SET value = ? WHERE key = 'owner'", (json.dumps(_owner()),))
         except sqlite3.Error as error:
@@ -248,6 +246,12 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, json.JSONDecodeError, TypeError, KeyError) as error:
         raise MnasError(f"{file}: not a usable journal ({error}); give the folder of a search") from None
+
+
+def _connect_to_write(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file)
+    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+    return connection
 
 
 def _lock(folder: Path) -> int:

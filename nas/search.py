@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from nas.controllers.base import Controller
 from nas.controllers.registry import check_controller, make_controller
 from nas.costs.metrics import check_target, cost_function
-from nas.evaluators.base import Evaluator, Metrics
+from nas.evaluators.base import Evaluator, Metrics, checked
 from nas.evaluators.registry import load_evaluator
 from nas.objective import Objective
 from nas.trial import Trial
@@ -246,16 +246,4 @@ class TrialRunner:
             if len(architectures) > 1:  # find out which one it was
                 return [outcome for architecture in architectures for outcome in self._evaluate([architecture])]
             return [f"{type(error).__name__}: {error}"]
-        return [_checked(metrics) for metrics in found]
-
-
-def _checked(metrics: object) -> Metrics | str:
-    """Metrics as plain numbers, or what is wrong with them."""
-    if not isinstance(metrics, Metrics):
-        return f"a result is a {type(metrics).__name__} and not Metrics"
-    try:
-        accuracy, std = metrics
-        plain = Metrics(float(accuracy), None if std is None else float(std))
-    except (TypeError, ValueError):
-        return f"{metrics} holds what is no number"
-    return plain.problem() or plain
+        return [checked(result) for result in found]

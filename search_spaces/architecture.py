@@ -69,11 +69,6 @@ def check_name(path: str, value: object, known: tuple[str, ...]) -> None:
         raise FieldError(path, str(unknown_name(path, str(value), known)))
 
 
-def check_activation(path: str, value: object) -> None:
-    """Raise `FieldError` unless ``value`` is one of `ACTIVATIONS`."""
-    check_name(path, value, ACTIVATIONS)
-
-
 @dataclass(frozen=True)
 class ConvLayer:
     """A convolution with batch norm and activation: the stem, or the 1x1 convolution of the head.
@@ -243,7 +238,7 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise FieldError(f"stages[{index}]", f"{shorten(stage)} is not a stage")
-        check_activation("activation", self.activation)
+        check_name("activation", self.activation, ACTIVATIONS)
         check_name("padding", self.padding, PADDINGS)
         _normalise_number(self, "dropout", 0, 1, below_high=True)
         _normalise_number(self, "drop_connect", 0, 1, below_high=True)

@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.architecture import (
+    ACTIVATIONS,
     BLOCKS,
     RECIPE_FIELDS,
     Architecture,
     Block,
     Stage,
-    check_activation,
+    check_name,
     stage_blocks,
     strided,
 )
@@ -158,7 +159,7 @@ class SearchSpace:
                 if len(_checked_values(f"stages[{index}].{field}", values)) > 1:
                     yield Choice(f"stage{index + 1}_{field}", index, field, values)
         for value in _checked_values("activation", self.activation):
-            check_activation("activation", value)
+            check_name("activation", value, ACTIVATIONS)
         if len(self.activation) > 1:
             yield Choice("activation", None, "activation", self.activation)
 

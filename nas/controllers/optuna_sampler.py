@@ -48,16 +48,11 @@ class OptunaController(Controller):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = make_sampler(optuna.samplers, seed)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._failed = optuna.trial.TrialState.FAIL
+        self._trial = optuna.trial
         self._distributions: dict[str, Any] = {
             choice.label: optuna.distributions.CategoricalDistribution(choice.values) for choice in space.decisions
         }
         self._running: list[Any] = []
-
-        def created(genotype: Genotype, reward: float) -> Any:
-            return optuna.trial.create_trial(params=genotype, distributions=self._distributions, value=reward)
-
-        self._created = created
 
     def suggest(self, count: int) -> list[Genotype]:
         asked = [self._study.ask(self._distributions) for _ in range(count)]
@@ -70,6 +65,9 @@ class OptunaController(Controller):
             if trial.reward is not None and trial.genotype == asked.params:
                 self._study.tell(asked, trial.reward)
                 continue
-            self._study.tell(asked, state=self._failed)
+            self._study.tell(asked, state=self._trial.TrialState.FAIL)
             if trial.reward is not None:  # another network than the suggested one was tried
-                self._study.add_trial(self._created(trial.genotype, trial.reward))
+                tried = self._trial.create_trial(
+                    params=trial.genotype, distributions=self._distributions, value=trial.reward
+                )
+                self._study.add_trial(tried)

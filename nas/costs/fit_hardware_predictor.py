@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import kendalltau
 
-from nas.costs.hardware_predictor import COLUMNS, SPACE, TimeModel
+from nas.costs.hardware_predictor import COLUMNS, SPACE, TimeModel, perceptron_features
 from nas.evaluators.accel_nasbench import read_measurements
 from nas.evaluators.fit_imagenet_predictor import fit_perceptrons
 from search_spaces import MnasError, SearchSpace, load_space
@@ -54,7 +54,7 @@ def fit(space: SearchSpace, indices: Indices, log_times: Floats) -> TimeModel:
     centre, spread = float(sums.mean()), float(sums.std())
     left = log_times - sums
     unit = float(left.std())
-    features = np.concatenate([2 * space.steps(indices) - 1, ((sums - centre) / spread)[:, None]], axis=1)
+    features = perceptron_features(space, indices, (sums - centre) / spread)
     weights = fit_perceptrons(
         torch.tensor(features, dtype=torch.float32),
         torch.tensor(left / unit, dtype=torch.float32),

@@ -59,7 +59,7 @@ class TimeModel:
         """Log of the time of each row, shape (count,)."""
         columns = space.stage_codes(indices) + 1 + np.cumsum([0, *space.stage_sizes[:-1]])
         sums = np.log(self.stage_times[0] + self.stage_times[columns].sum(axis=1))
-        hidden = np.concatenate([2 * space.steps(indices) - 1, ((sums - self.centre) / self.spread)[:, None]], axis=1)
+        hidden = perceptron_features(space, indices, (sums - self.centre) / self.spread)
         weights = self.weights
         linear = hidden @ weights["skip"]
         for layer in (0, 1):
@@ -68,6 +68,11 @@ class TimeModel:
         output = hidden @ weights["weight2"] + weights["bias2"] + linear
         result: Floats = sums + self.unit * output[..., 0].mean(axis=0)
         return result
+
+
+def perceptron_features(space: SearchSpace, indices: Indices, standardised_sums: Floats) -> Floats:
+    """What the perceptrons see of each row: its steps, centred, and its summed time; shape (count, steps + 1)."""
+    return np.concatenate([2 * space.steps(indices) - 1, standardised_sums[:, None]], axis=1)
 
 
 class HardwarePredictor:

@@ -31,6 +31,18 @@ class Metrics(NamedTuple):
         return None
 
 
+def checked(result: object) -> Metrics | str:
+    """A result of an evaluator as metrics of plain numbers, or what is wrong with it."""
+    if not isinstance(result, Metrics):
+        return f"a result is a {type(result).__name__} and not Metrics"
+    try:
+        accuracy, std = result
+        plain = Metrics(float(accuracy), None if std is None else float(std))
+    except (TypeError, ValueError):
+        return f"{result} holds what is no number"
+    return plain.problem() or plain
+
+
 class Evaluator(ABC):
     """Judges architectures.
 
