@@ -89,6 +89,19 @@ def count(text: str) -> int:
     return value
 
 
+def duration(text: str) -> float:
+    """Seconds, with or without a unit: ``90``, ``90s``, ``10m``, ``2h``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no time above 0.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d*)?|\.\d+)([smh]?)", text.strip())
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds > 0:
+        return seconds
+    raise argparse.ArgumentTypeError(f"{shorten(text)} is not a time such as 90, 90s, 10m or 2h")
+
+
 def number(text: str) -> float:
     """A finite number, or `argparse.ArgumentTypeError`."""
     try:

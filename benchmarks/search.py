@@ -25,10 +25,9 @@ import numpy as np
 from baselines import load
 from nas.calibration import calibrated_objective
 from nas.controllers.base import Controller
-from nas.controllers.registry import make_controller
 from nas.evaluators.registry import load_evaluator
 from nas.objective import Objective, make_objective
-from nas.search import SearchSettings, TrialRunner, run_search
+from nas.search import SearchEvents, SearchSettings, run_search
 from nas.trial import Trial, best_trial
 from search_spaces import SearchSpace, architecture_cost, load_space
 from search_spaces.space import Indices
@@ -95,17 +94,18 @@ def evaluations_to(job: tuple[str, tuple[str, str], int, tuple[float, ...]]) -> 
     settings = SearchSettings(space_name, evaluator, controller, objective, BUDGETS[controller], seed)
     found = [float("inf")] * len(goals)
 
-    def watch(trials: Sequence[Trial], controller: Controller) -> None:
-        rewards = exact_rewards(space, evaluator, objective, space.indices([trial.genotype for trial in trials]))
-        for trial, reward in zip(trials, rewards, strict=True):
-            for index, goal in enumerate(goals):
-                if reward > goal:
-                    found[index] = min(found[index], trial.number + 1)
-        if max(found) < float("inf"):
-            raise GoalsReached
+    class Watch(SearchEvents):
+        def completed(self, trials: Sequence[Trial], controller: Controller) -> None:
+            rewards = exact_rewards(space, evaluator, objective, space.indices([trial.genotype for trial in trials]))
+            for trial, reward in zip(trials, rewards, strict=True):
+                for index, goal in enumerate(goals):
+                    if reward > goal:
+                        found[index] = min(found[index], trial.number + 1)
+            if max(found) < float("inf"):
+                raise GoalsReached
 
     with suppress(GoalsReached):
-        run_search(settings, watch)
+        run_search(settings, Watch())
     return found
 
 
@@ -240,12 +240,12 @@ def overhead(pool: ProcessPoolExecutor, seeds: int) -> None:
 
 
 def our_loop(controller: str, count: int = 1000) -> int:
-    from threadpoolctl import threadpool_limits
-
     from nas.evaluators.base import Evaluator, Metrics
+    from nas.evaluators.registry import EVALUATORS
 
     class Constant(Evaluator):
         name = meaning = "accuracy of nothing"
+        instant = True
 
         def check(self, architecture: object) -> None:
             pass
@@ -253,16 +253,9 @@ def our_loop(controller: str, count: int = 1000) -> int:
         def evaluate(self, architectures: Sequence[object], seed: int = 0) -> list[Metrics]:
             return [Metrics(0.5)] * len(architectures)
 
-    space, objective = load_space("efficientnet"), make_objective("hard", 400e6)
-    with threadpool_limits(1):
-        made = make_controller(controller, space, objective, 0)
-        runner, done = TrialRunner(space, Constant(), objective), 0
-        while done < count:
-            trials = runner.run(made.suggest(made.batch_size), done)
-            made.update(trials)
-            done += len(trials)
-        made.close()
-    return done
+    EVALUATORS["constant"] = Constant
+    settings = SearchSettings("efficientnet", "constant", controller, make_objective("hard", 400e6), count, 0)
+    return len(run_search(settings))
 
 
 def nni_loop(strategy: str, count: int = 1000) -> int:

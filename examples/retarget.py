@@ -20,7 +20,7 @@ settings = SearchSettings(
     seed=0,
 )
 with Journal.create(Path("run"), settings) as journal:
-    run_search(settings, lambda trials, controller: journal.append(trials))
+    run_search(settings, journal)
     best = journal.best()
     spec = spec_of_trial(journal, best, "mine")
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import baselines.cli
 import nas.cli
 import nas.cli_runs
+import nas.cli_search
+import nas.cli_trials
 import scaling.cli
 from baselines.console import Parser
 from search_spaces import MnasError
@@ -49,7 +51,7 @@ def _parser() -> Parser:
     text = "Search for a baseline network, freeze it as a spec, compare it with published ones, and scale it."
     parser = Parser(prog="mnas", description=text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for package in (nas.cli, nas.cli_runs, baselines.cli, scaling.cli):
+    for package in (nas.cli_search, nas.cli_trials, nas.cli, nas.cli_runs, baselines.cli, scaling.cli):
         package.register(commands)
     return parser
 

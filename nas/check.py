@@ -10,6 +10,7 @@ import numpy as np
 from nas.controllers.base import Controller
 from nas.controllers.registry import make_controller
 from nas.evaluators.base import Evaluator, Metrics, checked
+from nas.executors.base import Failure
 from nas.objective import make_objective
 from nas.trial import Trial
 from search_spaces import MnasError, SearchSpace, architecture_cost
@@ -151,9 +152,9 @@ def _run(controller: Controller, count: int, *, failing: bool = False) -> list[o
             for genotype, value, cost, architecture in zip(suggestions, share, costs, architectures, strict=True):
                 metrics = None if failing and number % 3 == 0 else Metrics(0.5 + 0.3 * float(value))
                 reward = None if metrics is None else controller.objective.reward(metrics.accuracy, [cost.macs])
-                error = "tried on purpose" if metrics is None else None
+                failure = Failure("error", "tried on purpose") if metrics is None else None
                 numbers = (float(cost.macs),)
-                trials.append(Trial(number, genotype, architecture, cost, numbers, metrics, reward, error, 0.0))
+                trials.append(Trial(number, genotype, architecture, cost, numbers, metrics, reward, failure))
                 number += 1
             controller.update(trials)
             found += suggestions

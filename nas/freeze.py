@@ -12,7 +12,8 @@ from search_spaces import MnasError
 def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
     """The spec of a successful trial. Raises `MnasError` for a failed one."""
     if trial.metrics is None or trial.reward is None:
-        raise MnasError(f"trial: {trial.number} failed ({trial.error}), so there is nothing to freeze; choose another")
+        why = f"failed ({trial.failure.error})" if trial.failure else "is not done"
+        raise MnasError(f"trial: {trial.number} {why}, so there is nothing to freeze; choose another")
     settings = journal.settings
     objective = settings.objective
     record = SearchRecord(

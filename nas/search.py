@@ -1,11 +1,21 @@
-"""The search loop: suggest, decode, evaluate, reward, record, update."""
+"""The search: suggest, decode, evaluate, reward, record, update; with workers, and going on where it was.
+
+A controller is asked for a batch when a worker is free and nothing suggested is left. Before that it learns from what
+was completed since it was asked last, in the order of completion. So no worker waits for the slowest of a batch, one
+worker sees every batch complete before the next, and who knows the order of completions can play a search again
+(`nas.history`).
+
+A failed trial has no reward. The controller is told the lowest accuracy so far in its place, whatever the failure, so
+that it leaves networks that cannot be had: one that was told nothing would suggest them again and again.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +23,20 @@ from threadpoolctl import ThreadpoolController
 
 from nas.controllers.base import Controller
 from nas.controllers.registry import check_controller, make_controller
-from nas.costs.metrics import check_target, cost_function
-from nas.evaluators.base import Evaluator, Metrics, checked
+from nas.costs.metrics import check_target
+from nas.evaluators.base import Evaluator, Metrics
 from nas.evaluators.registry import load_evaluator
+from nas.executors.base import FAULTS, Evaluated, Execution, Executor, Failure, Outcome
+from nas.executors.registry import make_executor
+from nas.history import Batch, Completion, History
 from nas.objective import Objective
+from nas.proposer import Proposer
 from nas.trial import Trial
-from search_spaces import Architecture, Genotype, MnasError, SearchSpace, load_space
+from search_spaces import MnasError, load_space
 from search_spaces.architecture import check_int
-from search_spaces.space import Indices
 
 # A search whose evaluator fails this often in a row has a cause that more trials will not mend.
 MAX_FAILURES_IN_A_ROW = 50
-
-Record = Callable[[Sequence[Trial], Controller], None]
 
 
 @dataclass(frozen=True)
@@ -68,182 +79,270 @@ class SearchSettings:
         return asdict(self)
 
 
+class SearchEvents:
+    """What a search tells while it runs, in order; here it goes nowhere."""
+
+    def suggested(self, trials: Sequence[Trial], batch: Batch) -> None:
+        """The controller was asked; these trials, none if it had no more, are to be done."""
+
+    def attempt_failed(self, trial: Trial, attempt: int, failure: Failure, seconds: float) -> None:
+        """An attempt at a trial failed, counted from 1; there will be another."""
+
+    def completed(self, trials: Sequence[Trial], controller: Controller) -> None:
+        """Trials were done, in the order of completion; the controller has not learned from them."""
+
+
 def run_search(
     settings: SearchSettings,
-    record: Record = lambda trials, controller: None,
-    done: Sequence[Trial] = (),
+    events: SearchEvents | None = None,
+    execution: Execution | None = None,
+    history: History | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Trial]:
     """Run a whole search, or the rest of one.
 
     Args:
         settings: of the search.
-        record: called after every batch, before the controller learns from it, with the batch's trials; not for those
-            that were done before.
-        done: trials of the same settings that were done before, from the first on. The controller is asked again and
-            learns from them again, which leaves it as it was then; nothing of them is evaluated.
+        events: is told what happens, as it happens.
+        execution: where and how trials run; in this process, one after the other, where nothing is said.
+        history: of the same search up to where it was interrupted. The controller is asked again and learns again,
+            which leaves it as it was then; trials that were completed are not evaluated again.
+        stop: whether to begin nothing more; what is under way is completed.
 
     Returns:
-        All trials in order, those done before included; fewer than asked for only where there was nothing left to try.
+        All completed trials by number, those of the history included; fewer than asked for where there was nothing left
+        to try, or where it was to stop.
 
     Raises:
-        MnasError: the evaluator failed `MAX_FAILURES_IN_A_ROW` times in a row, the controller broke its rules, or it
-            suggests another network than it did when a trial was done.
+        MnasError: the evaluator failed `MAX_FAILURES_IN_A_ROW` times in a row, the controller broke its rules, it
+            suggests another network than in the history, or there is nowhere to run trials.
     """
-    space = load_space(settings.space)
-    runner = TrialRunner(space, load_evaluator(settings.evaluator, settings.space), settings.objective)
-    threads = ThreadpoolController()
+    execution = execution or Execution()
+    evaluator = load_evaluator(settings.evaluator, settings.space)
     # Matrices here are small: more threads gain nothing, and where another process holds a core they wait for each
-    # other and take twenty times as long. An evaluator that trains may want them all.
-
-    def asked_of(action: str, call: Callable[..., Any], *arguments: object) -> Any:
+    # other and take twenty times as long. An evaluator in this process that trains may want them all.
+    with _one_thread(only=evaluator.instant or execution.executor != "in-process") as one_thread:
+        search = _Search(settings, evaluator, events or SearchEvents(), execution.retries, one_thread)
         try:
-            with threads.limit(limits=1) if not runner.instant else nullcontext():
+            search.replay(history or History())
+            with make_executor(execution, settings.evaluator, settings.space) as executor:
+                search.run(executor, stop)
+        finally:
+            search.controller.close()
+    return [trial for trial in search.trials if trial.done]
+
+
+@contextmanager
+def _one_thread(*, only: bool) -> Iterator[Callable[[], Any]]:
+    """One thread for matrices while inside (``only``), or while in what this gives."""
+    threads = ThreadpoolController()
+    if only:
+        with threads.limit(limits=1):
+            yield nullcontext
+    else:
+        yield lambda: threads.limit(limits=1)
+
+
+class _Search:
+    """State of a search: trials by number, and in the order of completion."""
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        evaluator: Evaluator,
+        events: SearchEvents,
+        retries: int,
+        one_thread: Callable[[], Any],
+    ) -> None:
+        self.trials: list[Trial] = []
+        self._settings = settings
+        self._events = events
+        self._retries = retries
+        self._one_thread = one_thread
+        space = load_space(settings.space)
+        self._proposer = Proposer(space, evaluator, settings.objective)
+        self.controller = self._call("its making", make_controller, settings.controller, space, *self._aim())
+        self._keys: list[bytes] = []
+        self._queue: deque[int] = deque()
+        self._attempts: dict[int, int] = {}
+        self._completed: list[Trial] = []
+        self._told = 0
+        self._worst: float | None = None
+        self._exhausted_at: int | None = None
+        self._failures_in_a_row = 0
+        # What came of a network, and the trials that wait for one that is under way.
+        self._outcomes: dict[bytes, Outcome] = {}
+        self._waiting: dict[bytes, list[int]] = {}
+
+    def _aim(self) -> tuple[Objective, int]:
+        return self._settings.objective, self._settings.seed
+
+    # --- evaluating -----------------------------------------------------------------------------------------------
+
+    def run(self, executor: Executor, stop: Callable[[], bool]) -> None:
+        """Evaluate what is queued, and what the controller suggests next, until the trials are done."""
+        under_way: dict[Future[Evaluated], list[int]] = {}
+        while True:
+            while len(under_way) < executor.workers and not stop():
+                numbers = self._take(everything=executor.batched)
+                if not numbers:
+                    break
+                architectures = [self.trials[number].architecture for number in numbers]
+                under_way[executor.submit(architectures)] = numbers
+            if not under_way:
+                return
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in [future for future in under_way if future in done]:
+                self._settle(under_way.pop(future), future.result())
+
+    def _take(self, *, everything: bool) -> list[int]:
+        """Trials to evaluate now: one, or all that are queued; none where there is nothing left to do.
+
+        A trial whose network is under way waits for that; one whose network was evaluated before is done.
+        """
+        while self._queue or self._ask():
+            numbers: list[int] = []
+            again: list[int] = []
+            while self._queue and (everything or not numbers):
+                number = self._queue.popleft()
+                key = self._keys[number]
+                if key in self._outcomes:
+                    again.append(number)
+                elif key in self._waiting:
+                    self._waiting[key].append(number)
+                else:
+                    self._waiting[key] = [number]
+                    numbers.append(number)
+            if numbers:
+                self._waiting[self._keys[numbers[-1]]] += again  # completed with them, in the order of numbers
+                return numbers
+            self._complete(again, 0.0)
+        return []
+
+    def _settle(self, numbers: list[int], found: Evaluated) -> None:
+        """Complete trials, or queue them once more."""
+        seconds = found.seconds / len(numbers)
+        complete: list[int] = []
+        for number, outcome in zip(numbers, found.outcomes, strict=True):
+            attempt = self._attempts[number] = self._attempts.get(number, 0) + 1
+            same = self._waiting.pop(self._keys[number])
+            if isinstance(outcome, Failure) and FAULTS[outcome.kind].retried and attempt <= self._retries:
+                self._events.attempt_failed(self.trials[number], attempt, outcome, seconds)
+                self._queue.extendleft(reversed(same))
+                continue
+            self._outcomes[self._keys[number]] = outcome
+            complete += same
+        self._complete(sorted(complete), seconds)
+
+    def _complete(self, numbers: Sequence[int], seconds: float) -> None:
+        """Trials whose networks have outcomes are done."""
+        if not numbers:
+            return
+        outcomes = [self._outcomes[self._keys[number]] for number in numbers]
+        rewards = self._proposer.rewards([self.trials[number] for number in numbers], outcomes)
+        done = []
+        for number, outcome, reward in zip(numbers, outcomes, rewards, strict=True):
+            attempts = self._attempts.pop(number, 0)
+            completion = Completion(outcome, reward, attempts, seconds if attempts else 0.0)
+            done.append(replace(self.trials[number], **completion.fields()))
+        self._book(done)
+        self._events.completed(done, self.controller)
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            last = next(trial.failure.error for trial in reversed(done) if trial.failure)
+            raise MnasError(
+                f"evaluator {self._settings.evaluator!r}: {self._failures_in_a_row} failures in a row; last: {last}"
+            )
+
+    def _book(self, done: Sequence[Trial]) -> None:
+        for trial in done:
+            self.trials[trial.number] = trial
+            self._completed.append(trial)
+            self._failures_in_a_row = self._failures_in_a_row + 1 if trial.failure else 0
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> bool:
+        """Ask the controller for more; whether it gave any."""
+        asked = min(self.controller.batch_size, self._settings.trials - len(self.trials))
+        if asked < 1 or self._exhausted_at == len(self._completed):
+            return False
+        trials = self._ask_for(asked)
+        self._events.suggested(trials, Batch(asked, len(trials), self._told))
+        if not trials:  # what is under way may give it new ideas
+            self._exhausted_at = len(self._completed)
+        return bool(trials)
+
+    def _ask_for(self, asked: int) -> list[Trial]:
+        """Let the controller learn from what was completed since, and ask it; the trials are queued."""
+        news = self._completed[self._told :]
+        self._told = len(self._completed)
+        if news:
+            self._call("update", self.controller.update, [self._lesson(trial) for trial in news])
+        suggestions = self._call("suggest", self.controller.suggest, asked)
+        if not isinstance(suggestions, list) or len(suggestions) > asked:
+            raise MnasError(
+                f"controller {self._settings.controller}: suggest({asked}) gave no list of so many; mend it"
+            )
+        keys, trials = self._proposer.propose(suggestions, len(self.trials))
+        self._keys += keys
+        self.trials += trials
+        self._queue += [trial.number for trial in trials]
+        return trials
+
+    def _lesson(self, trial: Trial) -> Trial:
+        """What the controller is told of a trial."""
+        if trial.metrics is not None:
+            self._worst = trial.metrics.accuracy if self._worst is None else min(self._worst, trial.metrics.accuracy)
+        elif self._worst is not None:
+            reward = self._settings.objective.reward(self._worst, trial.costs)
+            return replace(trial, metrics=Metrics(self._worst), reward=reward)
+        return trial
+
+    def _call(self, action: str, call: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            with self._one_thread():
                 return call(*arguments)
         except MnasError:
             raise
         except Exception as error:  # a controller of somebody's own may fail in any way
             raise MnasError(
-                f"controller {settings.controller}: {action} failed ({type(error).__name__}: {error}); mend it"
+                f"controller {self._settings.controller}: {action} failed ({type(error).__name__}: {error}); mend it"
             ) from error
 
-    controller = asked_of("its making", make_controller, settings.controller, space, settings.objective, settings.seed)
-    trials: list[Trial] = []
-    failures = 0
-    limits = threads.limit(limits=1 if runner.instant else None)
-    try:
-        while len(trials) < settings.trials:
-            asked = min(controller.batch_size, settings.trials - len(trials))
-            suggestions = asked_of("suggest", controller.suggest, asked)
-            if not isinstance(suggestions, list) or len(suggestions) > asked:
-                raise MnasError(f"controller {settings.controller}: suggest({asked}) gave no list of so many; mend it")
-            known = done[len(trials) : len(trials) + len(suggestions)]
-            batch = runner.run(suggestions, first_number=len(trials), known=known)
-            if not batch:
-                break
-            trials.extend(batch)
-            if not known:
-                record(batch, controller)
-            asked_of("update", controller.update, batch)
-            for trial in batch:
-                failures = failures + 1 if trial.error else 0
-            if failures >= MAX_FAILURES_IN_A_ROW:
-                raise MnasError(f"evaluator {settings.evaluator!r}: {failures} failures in a row; last: {trial.error}")
-    finally:
-        limits.restore_original_limits()
-        controller.close()
-    return trials
+    # --- playing again --------------------------------------------------------------------------------------------
 
-
-class TrialRunner:
-    """Turns suggestions into trials.
-
-    A network that was evaluated before in the run, under this genotype or another, is not evaluated again. Where the
-    evaluator knows some members of the space only, the nearest of them that was not tried yet stands in for a
-    suggestion: fewest choices different, then fewest steps, then the first that the evaluator names. The trial says
-    what was tried.
-    """
-
-    def __init__(self, space: SearchSpace, evaluator: Evaluator, objective: Objective) -> None:
-        self._space = space
-        self._evaluator = evaluator
-        self._objective = objective
-        self._costs = [cost_function(target.cost, space) for target in objective.targets]
-        self._known: dict[bytes, Metrics | str] = {}
-        self._untried = evaluator.known_members(space)
-        self.instant = evaluator.instant
-
-    def run(self, genotypes: Sequence[Genotype], first_number: int, known: Sequence[Trial] = ()) -> list[Trial]:
-        """The trials of suggestions, numbered from ``first_number``; fewer where all known members were tried.
-
-        Args:
-            known: what the suggestions became when they were tried before; then nothing is evaluated.
+    def replay(self, history: History) -> None:
+        """Bring the controller to where the history ends, and queue what was not completed then.
 
         Raises:
-            MnasError: a suggestion is not what it was then.
+            MnasError: the controller suggests something else than then, or the history contradicts itself.
         """
-        if not genotypes:
-            return []
-        rows = self._space.canonical(self._space.indices(genotypes))
-        if self._untried is not None:
-            rows = self._nearest_untried(rows)
-        keys = [row.tobytes() for row in rows]
-        if known:
-            return self._replay(rows, known)
-        architectures = self._space.decode_indices(rows)
-        new = {
-            key: architecture for key, architecture in zip(keys, architectures, strict=True) if key not in self._known
-        }
-        started = time.perf_counter()
-        outcomes = self._evaluate(list(new.values()))
-        seconds = (time.perf_counter() - started) / max(1, len(new))
-        self._known.update(zip(new, outcomes, strict=True))
-        columns = [cost(rows) for cost in self._costs]
-        rewards = self._rewards(keys, columns)
-        return [
-            Trial(
-                number=first_number + offset,
-                genotype=genotype,
-                architecture=architecture,
-                cost=cost,
-                costs=costs,
-                metrics=None if isinstance(outcome, str) else outcome,
-                reward=reward,
-                error=outcome if isinstance(outcome, str) else None,
-                seconds=0.0 if new.pop(key, None) is None else seconds,
-            )
-            for offset, (key, genotype, architecture, cost, costs, outcome, reward) in enumerate(
-                zip(
-                    keys,
-                    self._space.genotypes(rows),
-                    architectures,
-                    self._space.exact_costs(rows),
-                    zip(*(column.tolist() for column in columns), strict=True),
-                    (self._known[key] for key in keys),
-                    rewards,
-                    strict=True,
-                )
-            )
-        ]
+        completions = iter(history.completions.items())
 
-    def _replay(self, rows: Indices, known: Sequence[Trial]) -> list[Trial]:
-        for genotype, trial in zip(self._space.genotypes(rows), known, strict=False):
-            if genotype != trial.genotype:
-                raise MnasError(
-                    f"resume: trial {trial.number} was another network than the controller suggests now; "
-                    "the versions must be those that the journal names"
-                )
-        for row, trial in zip(rows, known, strict=False):
-            self._known[row.tobytes()] = trial.error or "" if trial.metrics is None else trial.metrics
-        return list(known)
+        def complete(until: int) -> None:
+            while len(self._completed) < until:
+                number, completion = next(completions, (len(self.trials), None))
+                if number >= len(self.trials) or completion is None or self.trials[number].done:
+                    raise MnasError(f"resume: trial {number} was completed before it was suggested; mend the journal")
+                self._book([replace(self.trials[number], **completion.fields())])
+                if completion.attempts:
+                    self._outcomes[self._keys[number]] = completion.outcome
 
-    def _rewards(self, keys: Sequence[bytes], columns: Sequence[Any]) -> list[float | None]:
-        outcomes = [self._known[key] for key in keys]
-        accuracy = np.array([np.nan if isinstance(outcome, str) else outcome.accuracy for outcome in outcomes])
-        rewards = self._objective.reward(accuracy, columns).tolist()
-        return [None if isinstance(outcome, str) else reward for outcome, reward in zip(outcomes, rewards, strict=True)]
+        for batch in history.batches:
+            complete(batch.told)
+            first = len(self.trials)
+            trials = self._ask_for(batch.asked)
+            for trial, then in zip(trials, history.genotypes[first : first + batch.given], strict=False):
+                if trial.genotype != then:
+                    raise self._other_than_then(trial.number, history)
+            if len(trials) != batch.given:
+                raise self._other_than_then(first + min(len(trials), batch.given), history)
+        complete(len(history.completions))
+        self._attempts = dict(history.failed_attempts)
+        self._queue = deque(trial.number for trial in self.trials if not trial.done)
 
-    def _nearest_untried(self, rows: Indices) -> Indices:
-        """For each row the nearest known member that was not tried yet; each is given once."""
-        assert self._untried is not None
-        chosen = []
-        for row in rows[: len(self._untried)]:
-            steps = np.abs(self._untried - row)
-            distance = (steps > 0).sum(axis=1) + steps.sum(axis=1) / (1 + self._space.cardinalities.sum())
-            nearest = int(distance.argmin())
-            chosen.append(self._untried[nearest])
-            self._untried = np.delete(self._untried, nearest, axis=0)
-        return np.array(chosen, dtype=np.int64).reshape(len(chosen), rows.shape[1])
-
-    def _evaluate(self, architectures: Sequence[Architecture]) -> list[Metrics | str]:
-        """Metrics, or why there are none, of each architecture."""
-        if not architectures:
-            return []
-        try:
-            found = self._evaluator.evaluate(architectures)
-            if len(found) != len(architectures):
-                raise RuntimeError(f"gave {len(found)} results for {len(architectures)} architectures")
-        except Exception as error:  # an evaluator may fail in any way; a search must outlive it
-            if len(architectures) > 1:  # find out which one it was
-                return [outcome for architecture in architectures for outcome in self._evaluate([architecture])]
-            return [f"{type(error).__name__}: {error}"]
-        return [checked(result) for result in found]
+    def _other_than_then(self, number: int, history: History) -> MnasError:
+        return MnasError(
+            f"resume: trial {number} was another network than the controller suggests now, so the run cannot go on; "
+            f"{history.other_versions()}"
+        )

@@ -23,6 +23,8 @@ from types import ModuleType
 
 from search_spaces.errors import MnasError, shorten, unknown_name
 
+# Modules of Python files are called so.
+MODULE_PREFIX = "mnas_plugin_"
 KINDS = ("space", "evaluator", "controller")
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?")
 
@@ -112,7 +114,7 @@ def _run_file(path: str, kind: str) -> ModuleType:
     """The module of a Python file, run once."""
     if not Path(path).is_file():
         raise MnasError(f"{kind}: there is no file {path}; check the path")
-    name = f"mnas_plugin_{re.sub(r'[^A-Za-z0-9]', '_', path)}"
+    name = f"{MODULE_PREFIX}{re.sub(r'[^A-Za-z0-9]', '_', path)}"
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None

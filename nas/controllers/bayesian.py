@@ -5,7 +5,7 @@ MACs and parameters, in its dual form (a Gaussian process with that kernel), so 
 not with the number of pairs. MACs are known exactly, so only accuracy is uncertain: a candidate's score is the
 objective at mean + 1σ of accuracy, and at up to 8σ in some batches once the search has stopped to improve. Candidates
 are mutations and crossovers of the best networks, improved over a few generations of the model's own evolution; of a
-batch, each member is chosen as if the ones before it had turned out as predicted.
+batch, each member is chosen as if the ones before it, and those under way, had turned out as predicted.
 
 The kernel's scales are chosen by marginal likelihood from a small grid whenever a third more trials are known. Nothing
 here knows the space: categorical choices are steps in the order of their values.
@@ -49,6 +49,8 @@ class BayesianController(Controller):
         super().__init__(space, objective, seed)
         self._seen = SeenFilter()
         self._rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
+        self._under_way: dict[int, Indices] = {}
+        self._suggested = 0
         self._accuracy = np.empty(0)
         self._merits = np.empty(0)
         self._stale_batches = 0
@@ -62,9 +64,13 @@ class BayesianController(Controller):
         else:
             rows = self._choose(count)
         self._seen.add(rows)
+        self._under_way |= enumerate(rows, start=self._suggested)
+        self._suggested += len(rows)
         return self.space.genotypes(rows)
 
     def update(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            self._under_way.pop(trial.number, None)
         done = [(t, t.metrics.accuracy, t.reward) for t in trials if t.metrics is not None and t.reward is not None]
         if not done:
             return
@@ -98,16 +104,20 @@ class BayesianController(Controller):
         features = model.features(pool)
         chosen: list[int] = []
         # The best of the model, then again after pretending that its prediction came true: σ falls near what was
-        # chosen already, so a batch does not hold ten copies of one idea.
+        # chosen already or is under way, so that no idea is tried ten times at once.
         mean, sigma = model.predict(features)
         self._sigma = float(sigma[np.argmax(scores)])
+        under_way = np.array(list(self._under_way.values()), dtype=np.int64).reshape(-1, pool.shape[1])
+        expected = model.features(under_way)
+        if len(expected):
+            sigma = model.sigma_given(features, expected)
         for position in range(count):
             # Every fifth is chosen for what is expected alone.
             value = mean if position % 5 == 4 else mean + optimism * sigma
             merit = self._merit(value, costs)
             merit[chosen] = -np.inf
             chosen.append(int(np.argmax(merit)))
-            sigma = model.sigma_given(features, features[chosen])
+            sigma = model.sigma_given(features, np.concatenate([expected, features[chosen]]))
         return pool[chosen]
 
     def _evolve(self, model: _AccuracyModel, optimism: float) -> tuple[Indices, Floats]:

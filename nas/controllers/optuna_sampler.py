@@ -52,16 +52,18 @@ class OptunaController(Controller):
         self._distributions: dict[str, Any] = {
             choice.label: optuna.distributions.CategoricalDistribution(choice.values) for choice in space.decisions
         }
-        self._running: list[Any] = []
+        self._running: dict[int, Any] = {}
+        self._suggested = 0
 
     def suggest(self, count: int) -> list[Genotype]:
         asked = [self._study.ask(self._distributions) for _ in range(count)]
-        self._running += asked
+        self._running |= enumerate(asked, start=self._suggested)
+        self._suggested += count
         return [dict(trial.params) for trial in asked]
 
     def update(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            asked = self._running.pop(0)
+            asked = self._running.pop(trial.number)
             if trial.reward is not None and trial.genotype == asked.params:
                 self._study.tell(asked, trial.reward)
                 continue

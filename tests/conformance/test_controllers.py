@@ -11,12 +11,14 @@ import pytest
 from nas.controllers.base import Controller
 from nas.controllers.registry import CONTROLLERS, make_controller
 from nas.evaluators.base import Metrics
+from nas.executors.base import Failure
 from nas.objective import Objective, make_objective
 from nas.trial import Trial
 from search_spaces import Architecture, Genotype, SearchSpace, StageChoices, architecture_cost
 from tests.processes import in_new_process
 
 NAMES = sorted(CONTROLLERS)
+BROKEN = Failure("error", "broken")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def judged(space: SearchSpace, objective: Objective, genotypes: Sequence[Genotyp
         cost = architecture_cost(architecture)
         metrics = Metrics(0.5 + 0.3 * value)
         reward = objective.reward(metrics.accuracy, [cost.macs])
-        trials.append(Trial(first + offset, genotype, architecture, cost, (cost.macs,), metrics, reward, None, 0.0))
+        trials.append(Trial(first + offset, genotype, architecture, cost, (cost.macs,), metrics, reward))
     return trials
 
 
@@ -82,7 +84,7 @@ def test_failed_trials_are_survived(controller: Controller) -> None:
     for number in range(0, 90, 3):
         genotypes = controller.suggest(3)
         batch = judged(controller.space, controller.objective, genotypes, number)
-        failed = [replace(trial, metrics=None, reward=None, error="broken") for trial in batch]
+        failed = [replace(trial, metrics=None, reward=None, failure=BROKEN) for trial in batch]
         controller.update(failed if number % 2 else batch)
     assert controller.suggest(1)
 
@@ -91,7 +93,7 @@ def test_all_failed_is_survived(controller: Controller) -> None:
     for number in range(0, 120, 10):
         genotypes = controller.suggest(10)
         batch = judged(controller.space, controller.objective, genotypes, number)
-        controller.update([replace(trial, metrics=None, reward=None, error="broken") for trial in batch])
+        controller.update([replace(trial, metrics=None, reward=None, failure=BROKEN) for trial in batch])
     assert controller.suggest(1)
 
 
@@ -195,3 +197,35 @@ def test_ppo_leaves_the_global_generator_alone(space: SearchSpace, objective: Ob
     torch.manual_seed(5)
     make_controller("ppo", space, objective, seed=0)
     assert torch.equal(torch.rand(3), expected)
+
+
+def asynchronous(controller: Controller, count: int) -> list[Genotype]:
+    """The genotypes of a search with eight workers that end in another order than they began, now and then failing."""
+    rng = np.random.default_rng(0)
+    under_way: list[Trial] = []
+    found: list[Genotype] = []
+    while len(found) < count:
+        while len(under_way) < 8:
+            genotypes = controller.suggest(min(controller.batch_size, 8))
+            under_way += judged(controller.space, controller.objective, genotypes, len(found))
+            found += genotypes
+        done = [under_way.pop(rng.integers(len(under_way))) for _ in range(3)]
+        done[0] = replace(done[0], metrics=None, reward=None, failure=BROKEN)
+        controller.update(done)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_workers_may_end_in_any_order(name: str, space: SearchSpace, objective: Objective) -> None:
+    """None loses count of what is under way, and the same order gives the same suggestions."""
+    found = []
+    for _ in range(2):
+        made = make_controller(name, space, objective, seed=0)
+        try:
+            found.append(asynchronous(made, 150))
+        finally:
+            made.close()
+    assert found[0] == found[1]
+    assert len(found[0]) >= 150
+    if name == "bayesian":
+        assert len({str(genotype) for genotype in found[0]}) == len(found[0])

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from nas.executors.base import Failure
 from nas.freeze import spec_of_trial
 from nas.journal import FILE_NAME, Journal
 from nas.objective import make_objective
 from nas.search import SearchSettings, run_search
 from nas.trial import Trial, best_trial
 from search_spaces import MnasError
+from tests.trials import write
 
 SETTINGS = SearchSettings("efficientnet", "imagenet", "random", make_objective("hard", 400_000_000), 60, 0)
 
@@ -19,15 +21,15 @@ SETTINGS = SearchSettings("efficientnet", "imagenet", "random", make_objective("
 @pytest.fixture(scope="module")
 def trials() -> list[Trial]:
     done = run_search(SETTINGS)
-    done[7] = replace(done[7], metrics=None, reward=None, error="RuntimeError: broken")
+    done[7] = replace(done[7], metrics=None, reward=None, failure=Failure("error", "RuntimeError: broken"))
     return done
 
 
 @pytest.fixture
 def folder(tmp_path: Path, trials: list[Trial]) -> Path:
     with Journal.create(tmp_path / "run", SETTINGS) as journal:
-        journal.append(trials[:40])
-        journal.append(trials[40:])
+        write(journal, trials[:40])
+        write(journal, trials[40:])
     return tmp_path / "run"
 
 
@@ -43,7 +45,7 @@ def test_what_is_written_is_read_back(folder: Path, trials: list[Trial]) -> None
 def test_the_digest_covers_settings_and_outcomes_but_not_seconds(tmp_path: Path, trials: list[Trial]) -> None:
     def digest_of(name: str, settings: SearchSettings, rows: list[Trial]) -> str:
         with Journal.create(tmp_path / name, settings) as journal:
-            journal.append(rows)
+            write(journal, rows)
             return journal.digest()
 
     first = digest_of("a", SETTINGS, trials)
@@ -54,9 +56,9 @@ def test_the_digest_covers_settings_and_outcomes_but_not_seconds(tmp_path: Path,
 
 def test_a_batch_is_written_whole_or_not_at_all(folder: Path, trials: list[Trial]) -> None:
     with Journal.create(folder.parent / "other", SETTINGS) as journal:
-        journal.append(trials[:10])
-        with pytest.raises(MnasError, match=r"cannot be written .*the trials before are kept"):
-            journal.append([*trials[10:20], trials[3]])
+        write(journal, trials[:10])
+        with pytest.raises(MnasError, match=r"cannot be written .*what was done before is kept"):
+            write(journal, [*trials[10:20], trials[3]])
         assert journal.count() == 10
 
 
@@ -100,14 +102,14 @@ def change(folder: Path, statement: str) -> None:
     ("statement", "message"),
     [
         ("UPDATE run SET value = '99' WHERE key = 'schema'", "schema 99 is unknown"),
-        ("UPDATE run SET value = '{}' WHERE key = 'settings'", "settings.space: missing"),
+        ("UPDATE run SET value = '{}' WHERE key = 'settings'", "settings.objective: None is not a mapping"),
         ("UPDATE run SET value = 'no json' WHERE key = 'settings'", "not a usable journal"),
         ("DELETE FROM run", "schema None is unknown"),
-        ("DROP TABLE trials", "not a usable journal"),
-        ("UPDATE trials SET genotype = '{}'", "stage1_kernel_size: missing"),
-        ("UPDATE trials SET genotype = '[1'", "not a usable journal"),
-        ("UPDATE trials SET macs = macs + 1", "does not match its genotype"),
-        ("UPDATE trials SET reward = NULL", "no successful trial"),
+        ("DROP TABLE batches", "not a usable journal"),
+        ("UPDATE suggestions SET genotype = '{}'", "stage1_kernel_size: missing"),
+        ("UPDATE suggestions SET genotype = '[1'", "not a usable journal"),
+        ("UPDATE suggestions SET macs = macs + 1", "does not match its genotype"),
+        ("UPDATE completions SET reward = NULL", "no successful trial"),
     ],
 )
 def test_a_journal_changed_by_hand(folder: Path, statement: str, message: str) -> None:
@@ -146,7 +148,7 @@ def test_freezing_a_trial_keeps_where_it_comes_from(folder: Path) -> None:
 
 def test_closing_while_another_reads(tmp_path: Path, trials: list[Trial]) -> None:
     with Journal.create(tmp_path / "run", SETTINGS) as journal:
-        journal.append(trials[:10])
+        write(journal, trials[:10])
         reader = sqlite3.connect(journal.file)
         reading = reader.execute("SELECT number FROM trials")
         reading.fetchone()

@@ -17,6 +17,7 @@ from nas.objective import make_objective
 from nas.search import SearchSettings, run_search
 from search_spaces import MnasError
 from tests.processes import environment
+from tests.trials import write
 
 SLOW = """
 import time
@@ -73,7 +74,7 @@ def test_killed_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con
 def written(journal: Path) -> int:
     try:
         connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-        (count,) = connection.execute("SELECT count(*) FROM trials").fetchone()
+        (count,) = connection.execute("SELECT count(*) FROM completions").fetchone()
     except sqlite3.Error:
         return 0
     connection.close()
@@ -86,7 +87,8 @@ def half(tmp_path: Path) -> Path:
     settings = SearchSettings("efficientnet", "imagenet", "ppo", make_objective("hard", 300e6), 100, 0)
     trials = run_search(settings)
     with Journal.create(tmp_path / "run", settings) as journal:
-        journal.append(trials[:48])
+        for first in range(0, 48, 12):
+            write(journal, trials[first : first + 12])
     return tmp_path / "run"
 
 
@@ -112,13 +114,13 @@ def test_other_suggestions_than_then_are_named(half: Path) -> None:
     connection = sqlite3.connect(half / FILE_NAME)
     with connection:
         select = f"SELECT {', '.join(columns)} FROM trials WHERE number = ?"
-        update = f"UPDATE trials SET {' = ?, '.join(columns)} = ? WHERE number = ?"
+        update = f"UPDATE suggestions SET {' = ?, '.join(columns)} = ? WHERE number = ?"
         rows = {number: connection.execute(select, (number,)).fetchone() for number in (20, 30)}
         connection.execute(update, (*rows[30], 20))
         connection.execute(update, (*rows[20], 30))
     connection.close()
     with Journal.resume(half) as journal, pytest.raises(MnasError, match="resume: trial 20 was another network"):
-        run_search(journal.settings, done=list(journal.trials()))
+        run_search(journal.settings, history=journal.history())
 
 
 def test_what_cannot_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nas.controllers.base import Controller
 from nas.controllers.random import RandomController
 from nas.controllers.registry import CONTROLLERS
 from nas.evaluators import registry
 from nas.evaluators.base import Evaluator, Metrics
+from nas.executors.base import Failure
 from nas.objective import make_objective
-from nas.search import MAX_FAILURES_IN_A_ROW, SearchSettings, run_search
+from nas.search import MAX_FAILURES_IN_A_ROW, SearchEvents, SearchSettings, run_search
 from nas.trial import Trial, best_trial
 from search_spaces import Architecture, Genotype, MnasError, SearchSpace, architecture_cost
 from tests.processes import in_new_process
@@ -27,7 +29,12 @@ def outcomes(trials: Sequence[Trial]) -> list[object]:
 
 def test_trials_are_numbered_costed_and_rewarded(space: SearchSpace) -> None:
     seen: list[int] = []
-    trials = run_search(SETTINGS, lambda batch, controller: seen.extend(trial.number for trial in batch))
+
+    class Watch(SearchEvents):
+        def completed(self, trials: Sequence[Trial], controller: Controller) -> None:
+            seen.extend(trial.number for trial in trials)
+
+    trials = run_search(SETTINGS, Watch())
     assert seen == [trial.number for trial in trials] == list(range(80))
     for trial in trials:
         assert trial.architecture == space.decode(trial.genotype)
@@ -124,11 +131,11 @@ def test_only_the_guilty_trials_fail() -> None:
         deep = trial.architecture.stages[-1].num_layers == 3
         wide = trial.architecture.stages[0].block.expand_ratio == 6
         if deep:
-            assert trial.error == "RuntimeError: too deep"
+            assert trial.failure == Failure("error", "RuntimeError: too deep")
         elif wide:
-            assert trial.error == "accuracy nan is not in [0, 1]"
+            assert trial.failure == Failure("error", "accuracy nan is not in [0, 1]")
         else:
-            assert trial.error is None
+            assert trial.failure is None
         assert (trial.reward is None) == (deep or wide)
 
 
@@ -167,7 +174,7 @@ class Odd(Flaky):
 def test_results_are_made_plain_numbers_or_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.EVALUATORS, "odd", Odd)
     trials = run_search(replace(SETTINGS, evaluator="odd", controller="nni:random", trials=30))
-    errors = {trial.error for trial in trials}
+    errors = {trial.failure and trial.failure.error for trial in trials}
     assert errors == {None, "a result is a float and not Metrics"}
     assert {type(trial.metrics.accuracy) for trial in trials if trial.metrics} == {float}
 
@@ -181,7 +188,7 @@ def test_a_controller_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         def suggest(self, count: int) -> list[Genotype]:
             return super().suggest(count + 1)
 
-    for made, message in ((Broken, "update failed .KeyError"), (Greedy, r"suggest\(30\) gave no list of so many")):
+    for made, message in ((Broken, "update failed .KeyError"), (Greedy, r"suggest\(50\) gave no list of so many")):
         monkeypatch.setitem(CONTROLLERS, "random", made)
         with pytest.raises(MnasError, match=f"controller random: {message}"):
-            run_search(replace(SETTINGS, controller="random", trials=30))
+            run_search(replace(SETTINGS, controller="random", trials=70))

@@ -11,8 +11,9 @@ import pytest
 from nas.evaluators.table import TableEvaluator
 from nas.finalists import judge_finalists
 from nas.objective import make_objective
-from nas.search import TrialRunner
+from nas.proposer import Proposer
 from search_spaces import FieldError, Genotype, MnasError, SearchSpace, load_space
+from tests.trials import tried
 
 Row = dict[str, Any]
 
@@ -110,17 +111,17 @@ def test_files_that_are_no_tables(tmp_path: Path, space: SearchSpace, name: str,
 
 def test_the_nearest_measured_network_stands_in(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
     table = TableEvaluator(write(tmp_path / "t.csv", rows), space)
-    runner = TrialRunner(space, table, make_objective("hard", 400e6))
+    proposer = Proposer(space, table, make_objective("hard", 400e6))
     wanted = genotype_of(space, rows[4])
     near = {**wanted, "stage1_kernel_size": 8 - int(wanted["stage1_kernel_size"])}
-    first, again = runner.run([near, wanted], 0)
+    first, again = tried(proposer, table, [near, wanted])
     assert first.genotype == wanted  # one choice different
     assert again.genotype != wanted  # that one was tried already
     assert first.metrics is not None
     assert first.metrics.accuracy == rows[4]["accuracy"]
-    rest = runner.run([near] * 40, 2)
+    rest = tried(proposer, table, [near] * 40, 2)
     assert len({str(trial.genotype) for trial in (first, again, *rest)}) == len(rows) == 2 + len(rest)
-    assert runner.run([near], 99) == []
+    assert proposer.propose([near], 99) == ([], [])
 
 
 def test_finalists_are_measured_again(tmp_path: Path, space: SearchSpace, rows: list[Row]) -> None:
@@ -132,7 +133,7 @@ def test_finalists_are_measured_again(tmp_path: Path, space: SearchSpace, rows: 
             table_rows.append({**row, "seed": seed, "accuracy": first if seed == 0 else true + shift})
     table = TableEvaluator(write(tmp_path / "t.csv", table_rows), space)
     objective = make_objective("hard", 880e6)
-    trials = TrialRunner(space, table, objective).run([genotype_of(space, row) for row in rows[:4]], 0)
+    trials = tried(Proposer(space, table, objective), table, [genotype_of(space, row) for row in rows[:4]])
     finalists = judge_finalists(trials, objective, table, top=3, repeats=3)
     assert [finalist.trial.genotype for finalist in finalists] == [genotype_of(space, rows[i]) for i in (1, 2, 0)]
     assert [finalist.tie for finalist in finalists] == [False, True, False]
@@ -145,7 +146,8 @@ def test_without_noise_sigma_decides(space: SearchSpace) -> None:
     from nas.evaluators.registry import load_evaluator
 
     evaluator, objective = load_evaluator("imagenet"), make_objective("hard", 880e6)
-    trials = TrialRunner(space, evaluator, objective).run(space.sample(np.random.default_rng(0), 40), 0)
+    genotypes = space.sample(np.random.default_rng(0), 40)
+    trials = tried(Proposer(space, evaluator, objective), evaluator, genotypes)
     doubled = [*trials, replace(trials[0], number=40)]
     finalists = judge_finalists(doubled, objective, evaluator, top=41)
     assert len(finalists) == 40
@@ -195,7 +197,7 @@ def test_luck_that_was_not_measured_again_comes_last(tmp_path: Path, space: Sear
     steady = [{**rows[1], "accuracy": 0.6 + seed / 1000, "seed": seed} for seed in range(3)]
     table = TableEvaluator(write(tmp_path / "t.csv", [lucky, *steady]), space)
     objective = make_objective("hard", 880e6)
-    trials = TrialRunner(space, table, objective).run([genotype_of(space, row) for row in rows[:2]], 0)
+    trials = tried(Proposer(space, table, objective), table, [genotype_of(space, row) for row in rows[:2]])
     first, last = judge_finalists(trials, objective, table)
     assert first.trial.genotype == genotype_of(space, rows[1])
     assert (last.accuracies, last.tie) == ((), False)

@@ -1,0 +1,50 @@
+"""An evaluator that fails in the way that the number of classes asks for; a plug-in for tests of executors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator, Metrics
+from search_spaces import Architecture, FieldError
+
+GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO = range(1, 10)
+
+
+class Faulty(Evaluator):
+    """Good ones have an accuracy of their resolution in thousandths; `WHO` tells the process by its accuracy."""
+
+    name = "faulty"
+    meaning = "an accuracy for tests"
+
+    def check(self, architecture: Architecture) -> None:
+        pass
+
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
+        return [self._one(architecture) for architecture in architectures]
+
+    def _one(self, architecture: Architecture) -> Metrics:
+        what = architecture.num_classes
+        if what == WRONG:
+            raise RuntimeError("broken\nin two lines")
+        if what == REFUSED:
+            raise FieldError("num_classes", "3 is not for me")
+        if what == MEMORY:
+            filled = [np.empty(2**26, dtype=np.uint8) for _ in range(2**10)]
+            raise AssertionError(f"nobody stopped {len(filled)} allocations")
+        if what == SEGFAULT:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if what == EXIT:
+            os._exit(3)
+        if what == SLEEP:
+            time.sleep(1e6)
+        if what == WHO:
+            return Metrics(os.getpid() / 1e7)
+        return Metrics(float("nan") if what == NONSENSE else architecture.resolution / 1000)
+
+
+evaluator = Faulty

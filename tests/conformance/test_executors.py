@@ -1,0 +1,134 @@
+"""What every executor must do."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from concurrent.futures import wait
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.evaluators.base import Metrics
+from nas.executors.base import EXECUTORS, FAULTS, Execution, Executor, Failure
+from nas.executors.registry import make_executor
+from search_spaces import Architecture
+from tests.conformance import faulty_evaluator as faulty
+
+PLUGIN = str(Path(faulty.__file__))
+# Those that keep a trial's process apart from the search's.
+APART = {
+    "processes": Execution("processes", workers=2, time_limit=3.0, memory_limit=2 * 10**9),
+    "ray": Execution("ray", workers=2, time_limit=3.0, memory_limit=2 * 10**9),
+}
+
+
+def started(execution: Execution) -> Executor:
+    if execution.executor == "ray" and importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed; pip install 'mnas[ray]'")
+    return make_executor(execution, PLUGIN, "efficientnet")
+
+
+@pytest.fixture(scope="module", params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with started(APART.get(request.param, Execution())) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=APART)
+def apart(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with started(APART[request.param]) as made:
+        yield made
+
+
+def outcome(executor: Executor, architecture: Architecture, what: int) -> Metrics | Failure:
+    (found,) = executor.submit([replace(architecture, num_classes=what)]).result(timeout=60).outcomes
+    return found
+
+
+def test_every_submission_has_its_outcome(executor: Executor, b0: Architecture) -> None:
+    sizes = range(32, 32 + 40)
+    futures = [executor.submit([replace(b0, resolution=size, num_classes=faulty.GOOD)]) for size in sizes]
+    wait(futures, timeout=60)
+    assert [future.result().outcomes for future in futures] == [[Metrics(size / 1000)] for size in sizes]
+    assert all(future.result().seconds >= 0 for future in futures)
+
+
+def test_several_at_once(executor: Executor, b0: Architecture) -> None:
+    kinds = (faulty.GOOD, faulty.WRONG, faulty.GOOD, faulty.NONSENSE)
+    found = executor.submit([replace(b0, num_classes=kind) for kind in kinds]).result(timeout=60)
+    good = Metrics(b0.resolution / 1000)
+    failed, nonsense = Failure("error", "RuntimeError: broken"), Failure("error", "accuracy nan is not in [0, 1]")
+    assert found.outcomes == [good, failed, good, nonsense]
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"),
+    [
+        (faulty.WRONG, Failure("error", "RuntimeError: broken")),
+        (faulty.REFUSED, Failure("refused", "FieldError: num_classes: 3 is not for me")),
+        (faulty.NONSENSE, Failure("error", "accuracy nan is not in [0, 1]")),
+    ],
+)
+def test_failures_are_outcomes(executor: Executor, b0: Architecture, what: int, failure: Failure) -> None:
+    assert outcome(executor, b0, what) == failure
+    assert outcome(executor, b0, faulty.GOOD) == Metrics(b0.resolution / 1000)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        (faulty.MEMORY, "memory", "Unable to allocate"),
+        (faulty.SEGFAULT, "died", "died"),
+        (faulty.EXIT, "died", "died"),
+        (faulty.SLEEP, "time", "was not done after 3 s"),
+    ],
+)
+def test_a_worker_that_is_lost_costs_its_own_trial(
+    apart: Executor, b0: Architecture, what: int, kind: str, message: str
+) -> None:
+    bad = apart.submit([replace(b0, num_classes=what)])
+    good = [apart.submit([replace(b0, num_classes=faulty.GOOD)]) for _ in range(10)]
+    (found,) = bad.result(timeout=60).outcomes
+    assert isinstance(found, Failure)
+    assert found.kind == kind
+    assert kind in FAULTS
+    assert message in found.error
+    assert "\n" not in found.error
+    assert all(future.result(timeout=60).outcomes == [Metrics(b0.resolution / 1000)] for future in good)
+
+
+def test_trials_run_apart_and_end_with_the_executor(b0: Architecture) -> None:
+    with started(APART["processes"]) as made:
+        found = outcome(made, b0, faulty.WHO)
+        assert isinstance(found, Metrics)
+        worker = round(found.accuracy * 1e7)
+        assert worker != os.getpid()
+        made.submit([replace(b0, num_classes=faulty.SLEEP)])
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"executor": "proceses"}, "unknown executor 'proceses'; did you mean 'processes'"),
+        ({"workers": 2}, "workers: trials that run in the process of the search itself have none"),
+        ({"time_limit": 5.0}, "time_limit: trials that run in the process"),
+        ({"executor": "processes", "time_limit": -1.0}, "time_limit: -1.0 is not a number of seconds"),
+        ({"executor": "processes", "memory_limit": 5}, "memory_limit: 5 is not"),
+        ({"executor": "processes", "gpus": 0.5}, "gpus: are given to trials by Ray alone"),
+        ({"executor": "ray", "gpus": float("nan")}, "gpus: nan is not"),
+        ({"retries": -1}, "retries: -1 is not"),
+    ],
+)
+def test_what_cannot_be_asked_for(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Execution(**fields)  # type: ignore[arg-type]
+
+
+def test_ray_without_room_says_so(b0: Architecture) -> None:
+    with pytest.raises(ValueError, match=r"the cluster has 0 GPU, a trial asks for 0\.5"):
+        started(Execution("ray", workers=0, gpus=0.5))

@@ -1,0 +1,288 @@
+"""What a search survives: trials that fail in every way, interruptions, a full disk, and its own end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from nas.evaluators import registry
+from nas.evaluators.base import Metrics
+from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.executors.base import FAULTS, Execution
+from nas.history import Batch, Completion, History
+from nas.journal import Journal
+from nas.journal_format import FILE_NAME
+from nas.objective import make_objective
+from nas.search import SearchEvents, SearchSettings, _Search, run_search
+from nas.trial import Trial
+from search_spaces import Architecture, MnasError
+from tests.processes import environment
+
+SOFT = make_objective("soft", 400e6)
+
+FAULTY = """
+import os, signal, time
+from nas.evaluators.imagenet_predictor import ImageNetPredictor
+
+class Faulty(ImageNetPredictor):
+    instant = False
+    calls = 0
+
+    def evaluate(self, architectures, seed=0):
+        (architecture,) = architectures
+        first, last = architecture.stages[0].block, architecture.stages[-1].block
+        type(self).calls += 1
+        if (first.kernel_size, first.expand_ratio) == (5, 6):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if (first.kernel_size, first.expand_ratio, first.se_ratio) == (3, 6, 0.25):
+            time.sleep(1e6)
+        if (last.kernel_size, last.expand_ratio) == (5, 6):
+            b"1" * 2**40
+        if self.calls % 3 == 0:
+            raise OSError("every third time")
+        return super().evaluate(architectures, seed)
+
+evaluator = Faulty
+"""
+
+
+def expected(architecture: Architecture) -> str | None:
+    first, last = architecture.stages[0].block, architecture.stages[-1].block
+    if (first.kernel_size, first.expand_ratio) == (5, 6):
+        return "died"
+    if (first.kernel_size, first.expand_ratio, first.se_ratio) == (3, 6, 0.25):
+        return "time"
+    return "memory" if (last.kernel_size, last.expand_ratio) == (5, 6) else None
+
+
+def test_a_search_outlives_every_kind_of_fault(tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    settings = SearchSettings("efficientnet", f"{tmp_path}/faulty.py", "random", SOFT, 80, 0)
+    execution = Execution("processes", workers=2, time_limit=1.0, memory_limit=2 * 10**9)
+    with Journal.create(tmp_path / "run", settings, execution) as journal:
+        trials = run_search(settings, journal, execution)
+        assert [trial.number for trial in trials] == list(range(80))
+        kinds = {trial.failure.kind if trial.failure else None for trial in trials}
+        assert kinds == {"died", "time", "memory", None}
+        for trial in trials:
+            kind = expected(trial.architecture)
+            assert (trial.failure and trial.failure.kind) == kind
+            # The third call of a worker may be any trial's; what can pass is tried three times.
+            assert trial.attempts == 3 if kind in ("died", "memory") else trial.attempts <= 3
+        assert any(trial.attempts == 2 for trial in trials if trial.failure is None)
+        assert list(journal.trials()) == trials
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / FILE_NAME)) as connection:
+        failed = connection.execute("SELECT DISTINCT failure FROM failed_attempts").fetchall()
+    assert {kind for (kind,) in failed} <= {kind for kind, fault in FAULTS.items() if fault.retried}
+
+
+class Greedy(ImageNetPredictor):
+    """Has no memory for networks of more than 3.5M parameters."""
+
+    name = "greedy"
+
+    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
+        from search_spaces import architecture_cost
+
+        if any(architecture_cost(architecture).params > 3_500_000 for architecture in architectures):
+            raise MemoryError("too large")
+        return super().evaluate(architectures, seed)
+
+
+@pytest.mark.parametrize("controller", ["bayesian", "ppo", "nni:regularized-evolution"])
+def test_a_controller_leaves_networks_that_fail(monkeypatch: pytest.MonkeyPatch, controller: str) -> None:
+    """It is told of them as of the worst so far; told nothing, it suggests them until the search gives up."""
+    monkeypatch.setitem(registry.EVALUATORS, "greedy", Greedy)
+    settings = SearchSettings("efficientnet", "greedy", controller, SOFT, 300, 0)
+    trials = run_search(settings)
+    first, last = ([trial.failure is not None for trial in part] for part in (trials[:50], trials[-100:]))
+    assert sum(last) / 100 < 0.5 * sum(first) / 50
+    if controller == "bayesian":
+        monkeypatch.setattr(_Search, "_lesson", lambda self, trial: trial)
+        with pytest.raises(MnasError, match="51 failures in a row; last: MemoryError: too large"):
+            run_search(settings)
+
+
+class Forbidden(SearchEvents):
+    """Nothing may be done again."""
+
+    def completed(self, trials: Sequence[Trial], controller: object) -> None:
+        raise AssertionError("a trial was done again")
+
+
+TIMED = str(Path(__file__).resolve().parents[2] / "benchmarks" / "timed_imagenet.py")
+
+
+@pytest.mark.parametrize("controller", ["ppo", "bayesian", "nni:regularized-evolution", "optuna:tpe"])
+def test_several_workers_are_killed_resumed_and_played_again(tmp_path: Path, controller: str) -> None:
+    options = ("--evaluator", TIMED, "--controller", controller, "--trials", "80", "--workers", "2")
+    process = search(tmp_path, *options, "--out", "run", SECONDS="0.02")
+    wait_for(lambda: completions(tmp_path / "run") > 20, process)
+    process.kill()
+    process.communicate()
+    before = completions(tmp_path / "run")
+    process = search(tmp_path, "--resume", "run", "--allow-code", SECONDS="0.02")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert before < 80
+    with Journal.open(tmp_path / "run", allow_code=True) as journal:
+        assert [trial.number for trial in journal.trials()] == list(range(80))
+        trials = run_search(journal.settings, Forbidden(), history=journal.history())
+        assert trials == list(journal.trials())
+
+
+def search(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas", "search", *arguments],
+        cwd=folder,
+        env={**environment(), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def completions(folder: Path) -> int:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{folder / FILE_NAME}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM completions").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+ANNOUNCED = """
+import os, time
+from pathlib import Path
+from nas.evaluators.imagenet_predictor import ImageNetPredictor
+
+class Announced(ImageNetPredictor):
+    instant = False
+    calls = 0
+
+    def evaluate(self, architectures, seed=0):
+        type(self).calls += 1
+        if self.calls == 3:
+            Path("worker").write_text(str(os.getpid()))
+            while not Path("go").exists():
+                time.sleep(0.01)
+        return super().evaluate(architectures, seed)
+
+evaluator = Announced
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> subprocess.Popen[str]:
+    """A search whose third trial waits until there is a file ``go``."""
+    (tmp_path / "announced.py").write_text(ANNOUNCED)
+    options = ("--evaluator", "announced.py", "--controller", "random", "--trials", "10", "--out", "run")
+    process = search(tmp_path, *options)
+    wait_for((tmp_path / "worker").exists, process)
+    return process
+
+
+def test_the_first_interrupt_finishes_what_is_under_way(held: subprocess.Popen[str], tmp_path: Path) -> None:
+    held.send_signal(signal.SIGINT)
+    assert held.stderr is not None
+    lines = iter(held.stderr.readline, "")
+    assert any("finishing what is under way; Ctrl-C again ends at once" in line for line in lines)
+    (tmp_path / "go").touch()
+    out, err = held.communicate(timeout=60)
+    assert held.returncode == 130
+    assert "go on with: mnas search --resume run" in err
+    assert "Traceback" not in err
+    assert "Found" in out
+    assert completions(tmp_path / "run") == 3
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_the_second_interrupt_ends_at_once(
+    held: subprocess.Popen[str], tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    for number in signals:
+        held.send_signal(number)
+        time.sleep(0.2)
+    out, err = held.communicate(timeout=60)
+    assert held.returncode == 130
+    assert "go on with: mnas search --resume run" in err
+    assert "Traceback" not in err + out
+    assert completions(tmp_path / "run") == 2
+    assert is_gone(int((tmp_path / "worker").read_text()))
+    (tmp_path / "go").touch()
+    process = search(tmp_path, "--resume", "run", "--allow-code")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert completions(tmp_path / "run") == 10
+
+
+def test_a_killed_search_leaves_no_worker_behind(held: subprocess.Popen[str], tmp_path: Path) -> None:
+    held.kill()
+    held.communicate()
+    worker = int((tmp_path / "worker").read_text())
+    deadline = time.monotonic() + 60
+    while not is_gone(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_gone(worker)
+
+
+def is_gone(process: int) -> bool:
+    try:
+        return "(" in (state := Path(f"/proc/{process}/stat").read_text()) and state.rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_disk_that_is_full_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    """No file may grow beyond 600 KB, which fails as a full disk does."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000)); "
+        "from nas.__main__ import main; "
+        "sys.exit(main(['search', '--controller', 'random', '--trials', '3000', '--out', 'run']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith("mnas: ") and "journal" in line]
+    assert len(said) == 1
+    assert "what was done before is kept: make room, then mnas search --resume" in said[0]
+    assert "Traceback" not in done.stderr
+    kept = completions(tmp_path / "run")
+    assert 0 < kept < 3000
+    process = search(tmp_path, "--resume", "run")
+    process.communicate()
+    assert process.returncode == 0
+    settings = SearchSettings("efficientnet", "imagenet", "random", make_objective("hard", 400e6), 3000, 0)
+    with Journal.open(tmp_path / "run") as journal:
+        found = [(trial.genotype, trial.metrics) for trial in journal.trials()]
+    assert found == [(trial.genotype, trial.metrics) for trial in run_search(settings)]
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (History([Batch(5, 5, 3)], [{}] * 5), "trial 0 was completed before it was suggested"),
+        (History([Batch(5, 5, 0)], [{}] * 5, versions={"numpy": "0.1"}), r"trial 0 was another .* numpy 0\.1 \(now"),
+        (History([], [], {4: Completion(Metrics(0.5), 0.5, 1, 0.0)}), "trial 4 was completed before"),
+    ],
+)
+def test_a_history_that_contradicts_itself(history: History, message: str) -> None:
+    settings = SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0)
+    with pytest.raises(MnasError, match=f"resume: {message}"):
+        run_search(settings, history=history)

@@ -1,0 +1,124 @@
+"""`mnas runs` and `mnas trials`, on a run with failures, one that is not done, one of a stranger and one with code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.__main__ import main
+from nas.executors.base import Failure
+from nas.journal import Journal
+from nas.objective import make_objective
+from nas.owner import is_owned
+from nas.search import SearchSettings, run_search
+from nas.trial import best_trial
+from tests.processes import in_new_process
+from tests.trials import write
+
+SETTINGS = SearchSettings("efficientnet", "imagenet", "random", make_objective("hard", 400e6), 60, 0)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    trials = run_search(SETTINGS)
+    trials[7] = replace(trials[7], metrics=None, reward=None, failure=Failure("memory", "MemoryError: [red] too much"))
+    for name, count, reason in (("whole", 60, "complete"), ("half", 30, None), ("broken", 10, "disk full")):
+        with Journal.create(folder / name, SETTINGS) as journal:
+            write(journal, trials[:count])
+            if reason:
+                journal.end(reason)
+    (folder / "strange").mkdir()
+    (folder / "strange" / "journal.sqlite").write_bytes(b"no journal")
+    return folder
+
+
+def test_runs_say_how_far_they_are(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(runs), "--json"]) == 0
+    found = {Path(run["folder"]).name: run for run in json.loads(capsys.readouterr().out)["runs"]}
+    states = {name: (run["state"], run["done"], run["failed"], run["wanted"]) for name, run in found.items()}
+    assert states == {
+        "whole": ("complete", 60, 1, 60),
+        "half": ("interrupted", 30, 1, 60),
+        "broken": ("failed", 10, 1, 60),
+        "strange": ("unreadable", 0, 0, 0),
+    }
+    assert found["broken"]["problem"] == "disk full"
+    with Journal.open(runs / "whole") as journal:
+        best = best_trial(journal.trials(), SETTINGS.objective)
+    assert best is not None
+    assert (found["whole"]["best"]["number"], found["whole"]["best"]["macs"]) == (best.number, best.cost.macs)
+    assert main(["runs", str(runs)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "shortened schedule" in text
+    assert "not a usable journal" in text
+
+
+def test_a_run_under_way_names_its_owner(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not is_owned(runs / "half")
+    with Journal.resume(runs / "half"):
+        assert is_owned(runs / "half")
+        assert main(["runs", str(runs / "half")]) == 0
+    assert "running as process" in capsys.readouterr().out
+
+
+def test_trials_as_json_csv_and_tables(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trials", str(runs / "whole"), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["number"] for trial in data] == list(range(60))
+    assert (data[7]["state"], data[7]["failure"], data[7]["accuracy"]) == ("failed", "memory", None)
+    assert main(["trials", str(runs / "whole"), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for row, trial in zip(rows, data, strict=True):
+        assert int(row["macs"]) == trial["macs"] == float(row["target_macs"])
+        assert {label: float(row[label]) for label in trial["genotype"]} == trial["genotype"]
+        assert row["accuracy"] == ("" if trial["accuracy"] is None else str(trial["accuracy"]))
+    assert main(["trials", str(runs / "whole"), "--failed"]) == 0
+    assert "MemoryError: [red] too much" in capsys.readouterr().out
+    assert main(["trials", str(runs / "whole"), "--top", "3"]) == 0
+    assert "3 shown of 59 that succeeded; 1 failed, 0 are to do" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_csv_of_trials_is_a_table_for_a_search(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trials", str(runs / "whole"), "--csv"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if ",failed," not in line]
+    table = tmp_path / "trials.csv"
+    table.write_text("\n".join(lines))
+    trials = run_search(replace(SETTINGS, evaluator=f"table:{table}", trials=20))
+    with Journal.open(runs / "whole") as journal:
+        known = {str(trial.genotype): trial.metrics for trial in journal.trials()}
+    assert [trial.metrics for trial in trials] == [known[str(trial.genotype)] for trial in trials]
+
+
+def test_looking_at_a_run_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from nas.evaluators.imagenet_predictor import ImageNetPredictor as evaluator\nprint('it ran')"
+    )
+    arguments = ["search", "--evaluator", f"{tmp_path}/mine.py", "--trials", "10", "--out", str(tmp_path / "run")]
+    # In a process of its own: a file runs once in a process, and this one must not have run it.
+    assert "it ran" in in_new_process(f"from nas.__main__ import main; main({arguments!r})")
+    for command in (["runs", str(tmp_path)], ["trials", str(tmp_path / "run")]):
+        assert main(command) == 0
+        assert "it ran" not in capsys.readouterr().out
+
+
+def test_what_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "No runs in" in capsys.readouterr().out
+    assert main(["runs", str(tmp_path / "nowhere")]) == 2
+    assert main(["trials", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_settings(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--resume", str(runs / "half"), "--controller", "ppo"]) == 2
+    assert "has its own settings; leave --controller out" in capsys.readouterr().err
+    assert main(["search", "--resume", str(runs / "half"), "--trials", "20"]) == 2
+    assert "trials: 20 is less than the 30 that the run has" in capsys.readouterr().err
