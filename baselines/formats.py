@@ -238,7 +238,7 @@ def _tensorflow_string(path: str, stage: Stage, in_channels: int) -> str:
 def _from_tensorflow(network: TensorFlowNetwork) -> Architecture:
     for name in ("width_coefficient", "depth_coefficient"):
         if getattr(network, name) != 1:
-            problem = f"{getattr(network, name)} is not 1; import the unscaled network and use mnas scale"
+            problem = f"{shorten(getattr(network, name))} is not 1; import the unscaled network and use mnas scale"
             raise FieldError(name, problem)
     stages, channels = [], network.stem_size
     for index, text in enumerate(network.blocks_args):
@@ -389,7 +389,7 @@ def _words(path: str, text: str, *, required: str, optional: tuple[str, ...], fl
     """The words of a block string: letters and value, such as ``k3`` or ``se0.25``, and flags without a value."""
     words: dict[str, str] = {}
     for word in text.split("_"):
-        match = re.fullmatch(r"([a-z]+)([0-9][0-9.e-]*)?", word)
+        match = re.fullmatch(r"([a-z]+)([0-9][0-9.e-]{0,20})?", word)
         key, value = match.groups(default="") if match else ("", "")
         known = key in flags if not value else key in (*required, *optional)
         if not known:

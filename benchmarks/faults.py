@@ -100,7 +100,7 @@ def kills(count: int) -> None:
     for controller in CONTROLLERS:
         with tempfile.TemporaryDirectory() as place:
             whole, cut, rng = Path(place, "whole"), Path(place, "cut"), random.Random(0)
-            options = ["--evaluator", TIMED, "--controller", controller, "--trials", "1500", "--target-macs", "300M"]
+            options = ["--evaluator", TIMED, "--controller", controller, "--trials", "600", "--target-macs", "300M"]
             options += ["--executor", "in-process"]
             subprocess.run(
                 command("search", *options, "--out", str(whole)), env=environment(0), check=True, capture_output=True
@@ -112,7 +112,7 @@ def kills(count: int) -> None:
                 go_on = command("search", "--resume", str(cut), "--allow-code")
                 process = subprocess.Popen(
                     go_on if done_once(cut) else begin,
-                    env=environment(0.004),
+                    env=environment(0.1),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
@@ -127,7 +127,7 @@ def kills(count: int) -> None:
                 done = written(cut)
             subprocess.run(go_on, env=environment(0), check=True, capture_output=True)
             same = content(whole) == content(cut)
-            print(f"{controller}: {killed} kills ({moments}), {done} of 1500 trials before the last; same: {same}")
+            print(f"{controller}: {killed} kills ({moments}), {done} of 600 trials before the last; same: {same}")
             sys.stdout.flush()
             assert same
 
@@ -158,12 +158,13 @@ def ray(_: int) -> None:
             options = ["--evaluator", TIMED, "--trials", "200", "--executor", "ray", "--workers", "4"]
             process = subprocess.Popen(
                 command("search", *options, "--out", str(folder)),
-                env=environment(0.2, RAY_ADDRESS=cluster.address),
+                env=environment(0.4, RAY_ADDRESS=cluster.address),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
             while written(folder) < 100 and process.poll() is None:
                 time.sleep(0.05)
+            time.sleep(0.2)  # in the middle of the next ones
             raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
             victims = [*raylet.children(recursive=True), raylet]
             for victim in victims:

@@ -1,8 +1,8 @@
 """The journal of a run: one SQLite file with all that was suggested and done, in order; the only truth of the run.
 
-It is written as things happen, one transaction an event (write-ahead log, every commit on the disk), so that whatever
-ends the process, what was written is whole. Its tables are those of `nas.journal_format`, which the ``sqlite3`` shell
-shows with ``.schema``; ``sqlite3 journal.sqlite 'select * from trials'`` reads the trials.
+It is written as things happen, one transaction an event (write-ahead log, every completion flushed to the disk), so
+that whatever ends the process or the machine, what was written is whole. Its tables are those of `nas.journal_format`,
+which the ``sqlite3`` shell shows with ``.schema``; ``sqlite3 journal.sqlite 'select * from trials'`` reads the trials.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from nas.owner import lock
 from nas.search import SearchEvents, SearchSettings
 from nas.trial import Trial
 from search_spaces import MnasError, architecture_cost, digest, load_space
+from search_spaces.errors import one_line
 from search_spaces.plugins import refuse_code
 from search_spaces.serialization import from_dict
 
@@ -210,8 +211,10 @@ class Journal(SearchEvents):
             row = cursor.fetchone()
             if row is None:
                 raise ValueError("no process ever worked on it")
-            found = dict(zip([column[0] for column in cursor.description], row, strict=True))
-            return {**found, "versions": json.loads(found["versions"]), "execution": json.loads(found["execution"])}
+            plain = [one_line(value) if isinstance(value, str) else value for value in row]
+            found = dict(zip([column[0] for column in cursor.description], plain, strict=True))
+            execution = json.loads(row[5])
+            return {**found, "versions": json.loads(row[4]), "execution": execution}
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -249,7 +252,8 @@ class Journal(SearchEvents):
             )
             for trial in trials
         ]
-        with self._writing():
+        # Not flushed to the disk by itself: where the power fails, a suggestion is made again; what was done is not.
+        with self._writing(flushed=False):
             self._connection.execute("INSERT INTO batches (asked, given, told) VALUES (?, ?, ?)", batch)
             self._connection.executemany("INSERT INTO suggestions VALUES (?, ?, ?, ?, ?, ?)", rows)
 
@@ -282,8 +286,9 @@ class Journal(SearchEvents):
             )
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, *, flushed: bool = True) -> Iterator[None]:
         try:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
             with self._connection:
                 yield
         except sqlite3.Error as error:
@@ -433,7 +438,7 @@ def _with_trials(settings: SearchSettings, trials: int, suggested: int) -> Searc
 
 def _connect_to_write(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file)
-    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    connection.execute("PRAGMA journal_mode = WAL")
     return connection
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from nas.evaluators.base import Metrics
 from nas.executors.base import FAULTS, Failure
 from search_spaces import Genotype, MnasError
+from search_spaces.errors import one_line
 
 SCHEMA = 3
 FILE_NAME = "journal.sqlite"
@@ -98,12 +99,12 @@ def record_of(row: tuple[Any, ...], targets: int) -> Record:
     genotype, costs = json.loads(genotype_text), json.loads(costs_text)
     if not isinstance(genotype, dict) or not isinstance(costs, list) or len(costs) != targets:
         raise ValueError(f"trial {number} has no genotype or no costs")
-    if not all(isinstance(cost, int | float) and math.isfinite(cost) for cost in costs):
-        raise ValueError(f"trial {number} has a cost that is no number")
+    if not all(isinstance(cost, int | float) and 0 < cost < math.inf for cost in costs):
+        raise ValueError(f"trial {number} has a cost that is no number above 0")
     metrics = None if accuracy is None else Metrics(accuracy, std)
     if metrics is not None and (metrics.problem() or reward is None or not math.isfinite(reward)):
         raise ValueError(f"trial {number}: {metrics.problem() or 'has no reward'}")
-    failure = None if kind is None else Failure(kind, str(error))
+    failure = None if kind is None else Failure(kind, one_line(str(error)))
     if (kind is not None and kind not in FAULTS) or (attempts is not None and (metrics is None) == (failure is None)):
         raise ValueError(f"trial {number} neither succeeded nor failed")
     return Record(
@@ -125,7 +126,7 @@ def readable(file: Path) -> Iterator[None]:
     except MnasError:
         raise
     except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(str(error), 200) or type(error).__name__
         raise MnasError(f"{file}: not a usable journal ({reason}); give the folder of a search") from None
 
 

@@ -46,6 +46,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> MnasError:
     return MnasError(f"unknown {kind} {shorten(name)}; {hint}")
 
 
+def one_line(text: str, limit: int = 500) -> str:
+    """Text from outside as one line that a terminal does not obey, cut to ``limit`` characters."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def shorten(value: object, limit: int = 60) -> str:
     """``repr`` of a value that came from outside, on one line and cut to ``limit`` characters."""
     # `reprlib` walks a structure no further than it prints: with aliases, a small YAML file unfolds to gigabytes.

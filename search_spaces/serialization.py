@@ -7,6 +7,7 @@ keys refused, sizes bounded, unknown and missing fields named with their path.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -23,6 +24,8 @@ MAX_FILE_BYTES = 1_000_000
 
 T = TypeVar("T")
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Architecture))
+
 # 1e-3 is a number in YAML 1.2 and in every other language; PyYAML, which speaks YAML 1.1, wants a dot in it.
 _EXPONENT_FLOAT = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
 _FLOAT_TAG = "tag:yaml.org,2002:float"
@@ -37,9 +40,10 @@ _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
 
 def architecture_to_dict(architecture: Architecture) -> dict[str, Any]:
     """Plain data of an architecture: every field of every part, stages as flat rows with their block's ``op``."""
-    data = to_dict(architecture)
-    data["stages"] = [_stage_to_dict(stage) for stage in architecture.stages]
-    return data
+    fields = {name: getattr(architecture, name) for name in _FIELDS}
+    fields |= {name: to_dict(part) for name, part in fields.items() if dataclasses.is_dataclass(part)}
+    fields["stages"] = [dict(_stage_to_dict(stage)) for stage in architecture.stages]
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def architecture_from_dict(data: object) -> Architecture:
@@ -62,6 +66,7 @@ def digest(architecture: Architecture) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+@functools.lru_cache(maxsize=10_000)  # a space's architectures share their stages
 def _stage_to_dict(stage: Stage) -> dict[str, Any]:
     op = next(name for name, block in BLOCKS.items() if type(stage.block) is block)
     outer = {"out_channels": stage.out_channels, "num_layers": stage.num_layers, "stride": stage.stride}
@@ -139,7 +144,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 
 def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    safe = name if name.isprintable() and len(name) <= 60 else shorten(name)  # it may be a stranger's
+    return f"{path}.{safe}" if path else safe
 
 
 def read_yaml(file: Path) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nas.evaluators.base import Evaluator, Metrics, checked
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.architecture import check_int
-from search_spaces.errors import unknown_name
+from search_spaces.errors import one_line, unknown_name
 
 EXECUTORS = ("in-process", "processes", "ray")
 
@@ -175,7 +175,7 @@ _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory",
 
 def failure_of(error: BaseException) -> Failure:
     """An exception of an evaluator as a failure: what it cannot judge, what there was no memory for, or a fault."""
-    text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    text = one_line(f"{type(error).__name__}: {error}".splitlines()[0])
     if isinstance(error, FieldError):
         return Failure("refused", text)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

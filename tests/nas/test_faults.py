@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import faults
 from nas.evaluators import registry
 from nas.evaluators.base import Metrics
 from nas.evaluators.imagenet_predictor import ImageNetPredictor
@@ -286,3 +288,20 @@ def test_a_history_that_contradicts_itself(history: History, message: str) -> No
     settings = SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0)
     with pytest.raises(MnasError, match=f"resume: {message}"):
         run_search(settings, history=history)
+
+
+@pytest.mark.slow
+def test_a_ray_node_that_dies_costs_no_trial() -> None:
+    pytest.importorskip("ray", reason="ray is not installed; pip install 'mnas[ray]'")
+    faults.ray(0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_small_file_system_that_fills() -> None:
+    try:
+        with faults.small_disk(1):
+            pass
+    except subprocess.CalledProcessError:
+        pytest.skip("no file system can be mounted here")
+    faults.disk(0)

@@ -1,0 +1,127 @@
+"""Where files of strangers come in: of each kind a whole example, and what reads it as far as the project ever does."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from baselines import load
+from baselines.formats import FORMATS, export_architecture, import_architecture
+from baselines.spec import read_spec, spec_to_dict
+from nas.evaluators.table import TableEvaluator
+from nas.executors.base import Failure
+from nas.journal import Journal
+from nas.journal_format import FILE_NAME
+from nas.objective import make_objective
+from nas.runs import look_at
+from nas.search import SearchSettings, run_search
+from search_spaces import MnasError, load_space
+from search_spaces.serialization import from_dict, write_yaml
+from tests.trials import write
+
+OBJECTIVE = make_objective("hard", {"macs": 4e8, "params": 5e6})
+SETTINGS = SearchSettings("efficientnet", "imagenet", "random", OBJECTIVE, 6, 0)
+
+
+class Entrance(NamedTuple):
+    """One kind of file.
+
+    Attributes:
+        name: of the file.
+        example: a whole one.
+        read: reads the file; raises `MnasError` where it cannot be used, and nothing else.
+    """
+
+    name: str
+    example: bytes
+    read: Callable[[Path], object]
+
+
+@cache
+def entrances() -> dict[str, Entrance]:
+    """All kinds, by name."""
+    spec = spec_to_dict(load("efficientnet_b0"))
+    return {
+        "spec": Entrance("spec.yaml", write_yaml(spec).encode(), read_spec),
+        "configuration": Entrance("settings.json", json.dumps(SETTINGS.as_dict()).encode(), read_configuration),
+        "table": Entrance("table.csv", table().encode(), lambda file: TableEvaluator(file, load_space("efficientnet"))),
+        "table in JSON": Entrance(
+            "table.json", json_table().encode(), lambda file: TableEvaluator(file, load_space("efficientnet"))
+        ),
+        "journal": Entrance(FILE_NAME, journal(), read_journal),
+        **{
+            f"format {name}": Entrance(
+                "network.json",
+                json.dumps(export_architecture(load("efficientnet_b0").architecture, name)).encode(),
+                lambda file, name=name: import_architecture(_json(file), name),
+            )
+            for name in FORMATS
+        },
+    }
+
+
+def _json(file: Path) -> Any:
+    """What a JSON file holds; the fuzzing is of what comes after."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise MnasError(f"{file}: not JSON ({type(error).__name__})") from None
+
+
+def read_configuration(file: Path) -> SearchSettings:
+    """Settings as a journal holds them; such as name a Python file are refused, as they are there."""
+    from search_spaces.plugins import refuse_code
+
+    data = _json(file)
+    refuse_code(data.values() if isinstance(data, dict) else (), "run")
+    return from_dict(SearchSettings, data, "settings")
+
+
+def read_journal(file: Path) -> object:
+    """All that any command reads of a run."""
+    look_at(file.parent)
+    with Journal.open(file.parent) as opened:
+        list(opened.records())
+        found = opened.execution, opened.history(), list(opened.trials()), opened.digest(), opened.best()
+        run_search(opened.settings, history=opened.history(), stop=lambda: True)
+        return found
+
+
+def rows() -> list[dict[str, Any]]:
+    """Rows of a table of four measured networks."""
+    genotypes = load_space("efficientnet").sample(np.random.default_rng(0), 4)
+    return [{**genotype, "accuracy": 0.5 + place / 100, "seed": 0} for place, genotype in enumerate(genotypes)]
+
+
+def table() -> str:
+    """They in CSV."""
+    lines = [",".join(rows()[0]), *(",".join(map(str, row.values())) for row in rows())]
+    return "\n".join(lines) + "\n"
+
+
+def json_table() -> str:
+    """They in JSON."""
+    return json.dumps(rows())
+
+
+def journal() -> bytes:
+    """A journal of six trials, of which one failed."""
+    trials = run_search(SETTINGS)
+    trials[3] = replace(trials[3], metrics=None, reward=None, failure=Failure("memory", "none left"))
+    with TemporaryDirectory() as place:
+        folder = Path(place, "run")
+        with Journal.create(folder, SETTINGS) as opened:
+            write(opened, trials)
+            opened.end("complete")
+        with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+            connection.execute("VACUUM")
+        return (folder / FILE_NAME).read_bytes()
