@@ -102,6 +102,19 @@ def duration(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{shorten(text)} is not a time such as 90, 90s, 10m or 2h")
 
 
+# What a limit that is none is read as: no limit is 0.
+NO_LIMIT = 0
+
+
+def limit(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """A parser that also takes ``none``, which is `NO_LIMIT`."""
+
+    def parsed(text: str) -> float:
+        return NO_LIMIT if text.strip() == "none" else parse(text)
+
+    return parsed
+
+
 def number(text: str) -> float:
     """A finite number, or `argparse.ArgumentTypeError`."""
     try:

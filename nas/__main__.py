@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import baselines.cli
+import baselines.cli_train
 import nas.cli
 import nas.cli_runs
 import nas.cli_search
@@ -51,7 +52,8 @@ def _parser() -> Parser:
     text = "Search for a baseline network, freeze it as a spec, compare it with published ones, and scale it."
     parser = Parser(prog="mnas", description=text)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for package in (nas.cli_search, nas.cli_trials, nas.cli, nas.cli_runs, baselines.cli, scaling.cli):
+    search = (nas.cli_search, nas.cli_trials, nas.cli, nas.cli_runs)
+    for package in (*search, baselines.cli, baselines.cli_train, scaling.cli):
         package.register(commands)
     return parser
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.console import (
+    NO_LIMIT,
     Commands,
     cost_target,
     count,
     duration,
     labelled,
+    limit,
     number,
     pointer,
     print_json,
@@ -36,9 +38,17 @@ if TYPE_CHECKING:
     from nas.trial import Trial
 
 REFERENCE = "efficientnet_b0"
-DEFAULT_TRIALS = 500
+DEFAULTS = {
+    "space": "efficientnet",
+    "evaluator": "imagenet",
+    "controller": "bayesian",
+    "objective": "hard",
+    "trials": 500,
+    "seed": 0,
+}
+PROXY = ("data", "recipe", "epochs", "resolution", "width", "images", "repeats")
 # What a run that goes on has already, by the names of the options.
-SETTINGS = ("target_macs", "target", "space", "evaluator", "controller", "objective", "exponent", "seed", "out")
+SETTINGS = ("target_macs", "target", "space", "evaluator", "controller", "objective", "exponent", "seed", "out", *PROXY)
 
 
 def register(commands: Commands) -> None:
@@ -61,16 +71,16 @@ def register(commands: Commands) -> None:
         metavar="COST=VALUE",
         help=f"a cost to aim at, once or several times: {', '.join(COSTS)}",
     )
-    parser.add_argument("--space", default="efficientnet", help=f"{', '.join(SPACES)} (default: efficientnet)")
+    parser.add_argument("--space", help=f"{', '.join(SPACES)} (default: efficientnet)")
     parser.add_argument(
         "--evaluator",
-        default="imagenet",
-        help=f"source of accuracy: {', '.join(EVALUATORS)}, table:FILE, FILE.py:NAME (default: imagenet)",
+        help=f"source of accuracy: {', '.join(EVALUATORS)}, train (on --data), table:FILE, FILE.py:NAME "
+        "(default: imagenet)",
     )
-    parser.add_argument("--controller", default="bayesian", help=f"{', '.join(CONTROLLERS)} (default: bayesian)")
+    _register_proxy(parser)
+    parser.add_argument("--controller", help=f"{', '.join(CONTROLLERS)} (default: bayesian)")
     parser.add_argument(
         "--objective",
-        default="hard",
         help="hard: at most the target; soft: the published form, which does not aim at its target; "
         "absolute: near the target; calibrated: near it, with exponents measured there (default: hard)",
     )
@@ -78,7 +88,7 @@ def register(commands: Commands) -> None:
         "--exponent", type=number, help="of the objective (default: -1 hard, -0.07 soft, -0.1 absolute)"
     )
     parser.add_argument("--trials", type=count, help="networks to evaluate (default: 500)")
-    parser.add_argument("--seed", type=whole, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=whole, help="of everything random (default: 0)")
     parser.add_argument("--out", type=Path, help="run folder, new or empty (default: a new one in runs/)")
     parser.add_argument(
         "--resume", type=Path, metavar="RUN", help="go on with a run, to the end that was asked for or --trials further"
@@ -91,12 +101,26 @@ def register(commands: Commands) -> None:
     parser.add_argument("--workers", type=count, help="trials at once (default: 1; ray: as many as there is room for)")
     parser.add_argument("--cores", type=count, help="of the processor, for each trial (default: 1)")
     parser.add_argument("--gpus", type=number, help="for each trial, whole or a fraction; of ray")
-    parser.add_argument("--time-limit", type=duration, help="of a trial: 90, 90s, 10m, 2h (default: none)")
-    parser.add_argument("--memory-limit", type=quantity, help="bytes a trial may allocate, such as 4G (default: none)")
+    parser.add_argument("--time-limit", type=limit(duration), help="of a trial: 90, 90s, 10m, 2h, none (default: none)")
+    parser.add_argument(
+        "--memory-limit", type=limit(quantity), help="bytes a trial may allocate: 4G, none (default: none)"
+    )
     parser.add_argument("--retries", type=whole, help="attempts after a failed one (default: 2)")
     parser.add_argument("--allow-code", action="store_true", help=CODE_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run_search_command, fresh={name: parser.get_default(name) for name in SETTINGS})
+    parser.set_defaults(run=run_search_command)
+
+
+def _register_proxy(parser: argparse.ArgumentParser) -> None:
+    """The options of ``--evaluator train``, which make a `nas.evaluators.proxy_training.Proxy`."""
+    group = parser.add_argument_group("the proxy of --evaluator train")
+    group.add_argument("--data", help="images: a folder, an archive, hf:NAME or torchvision:NAME (docs/training.md)")
+    group.add_argument("--recipe", help="by name (default: proxy)")
+    group.add_argument("--epochs", type=count, help="of each training (default: the recipe's)")
+    group.add_argument("--resolution", type=count, help="side of the images in pixels (default: that of the data)")
+    group.add_argument("--width", type=number, help="factor on all channels (default: 1)")
+    group.add_argument("--images", type=count, help="to train on (default: all)")
+    group.add_argument("--repeats", type=count, help="trainings of each network, whose spread is σ (default: 1)")
 
 
 def run_search_command(arguments: argparse.Namespace) -> None:
@@ -106,6 +130,10 @@ def run_search_command(arguments: argparse.Namespace) -> None:
     folder, opened = _opened(arguments)
     with opened as journal:
         stopped = _search_into(folder, journal, new=arguments.resume is None)
+        if stopped and journal.best_record() is None:  # too early for a report
+            journal.end("interrupted")
+            print(_how_to_go_on(folder), file=sys.stderr)
+            raise KeyboardInterrupt
         best = journal.best()
         spec = spec_of_trial(journal, best, _spec_name(folder))
         (folder / "best.yaml").unlink(missing_ok=True)  # of the run before it was resumed
@@ -126,10 +154,12 @@ def _opened(arguments: argparse.Namespace) -> tuple[Path, Journal]:
 
     names = ("executor", "workers", "cores", "gpus", "time_limit", "memory_limit", "retries")
     execution = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    no_limit = {name: None for name in ("time_limit", "memory_limit") if execution.get(name) == NO_LIMIT}
+    execution |= no_limit
     if execution.get("executor") == "ray":
         execution.setdefault("workers", 0)
     if arguments.resume:
-        given = [name for name in SETTINGS if getattr(arguments, name) != arguments.fresh[name]]
+        given = [name for name in SETTINGS if getattr(arguments, name) not in (None, [])]
         if given:
             option = f"--{given[0].replace('_', '-')}"
             raise MnasError(f"resume: {arguments.resume} has its own settings; leave {option} out, or begin a new run")
@@ -137,6 +167,9 @@ def _opened(arguments: argparse.Namespace) -> tuple[Path, Journal]:
             arguments.resume, allow_code=arguments.allow_code, changes=execution, trials=arguments.trials
         )
         return arguments.resume, resumed
+    for name, value in DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
     settings = _settings(arguments)
     if "executor" not in execution:
         # A trial that takes long should not be able to end the search with it.
@@ -151,12 +184,24 @@ def _settings(arguments: argparse.Namespace) -> SearchSettings:
 
     return SearchSettings(
         space=arguments.space,
-        evaluator=arguments.evaluator,
+        evaluator=_evaluator(arguments),
         controller=arguments.controller,
         objective=_objective(arguments),
-        trials=arguments.trials or DEFAULT_TRIALS,
+        trials=arguments.trials,
         seed=arguments.seed,
     )
+
+
+def _evaluator(arguments: argparse.Namespace) -> str:
+    """The evaluator's name; that of a proxy training says all of the proxy."""
+    given = {name: value for name in PROXY if (value := getattr(arguments, name)) is not None}
+    if arguments.evaluator != "train":
+        if given:
+            raise MnasError(f"{next(iter(given))}: is of --evaluator train; add that, or leave it out")
+        return str(arguments.evaluator)
+    from nas.evaluators.proxy_training import Proxy, with_fingerprint
+
+    return with_fingerprint(Proxy(**{"data": "", **given})).name
 
 
 def _objective(arguments: argparse.Namespace) -> Objective:
@@ -167,15 +212,16 @@ def _objective(arguments: argparse.Namespace) -> Objective:
     if arguments.objective == "calibrated":
         if arguments.exponent is not None:
             raise MnasError("exponent: the calibrated form measures its own; leave --exponent out")
-        return calibrated_objective(arguments.space, arguments.evaluator, targets, arguments.seed)
+        return calibrated_objective(arguments.space, _evaluator(arguments), targets, arguments.seed)
     return make_objective(arguments.objective, targets, arguments.exponent)
 
 
 def _search_into(folder: Path, journal: Journal, *, new: bool) -> bool:
     """Run the search with everything that watches it; whether it was stopped before its end.
 
-    What ends before the first trial leaves no folder behind, if it is new.
+    What ends before anything was suggested leaves no folder behind, if it is new.
     """
+    from nas.journal import JournalError
     from nas.monitor import Progress, TensorBoard
     from nas.search import run_search
     from nas.watch import Watch, interruptible
@@ -193,12 +239,12 @@ def _search_into(folder: Path, journal: Journal, *, new: bool) -> bool:
             progress.record(earlier)
             run_search(settings, Watch(journal, board, progress), journal.execution, history, stop)
     except BaseException as error:
-        if new and journal.count() == 0:
+        if new and journal.suggested_count() == 0 and not isinstance(error, JournalError):
             shutil.rmtree(folder, ignore_errors=True)  # `Journal.create` found nothing in it
         elif isinstance(error, KeyboardInterrupt):
             print(_how_to_go_on(folder), file=sys.stderr)
         raise
-    return stop()
+    return stop() and journal.count() < settings.trials
 
 
 def _how_to_go_on(folder: Path) -> str:

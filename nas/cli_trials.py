@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.console import Commands, count, labelled, millions, points, print_json, show, titled_table
 from search_spaces import MnasError
+from search_spaces.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +32,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "folders", metavar="FOLDER", type=Path, nargs="*", help="runs, or folders of runs (default: runs/)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _register_forms(parser)
     parser.set_defaults(run=run_runs)
 
     text = "Show the trials of a run, best first, or those that failed; as JSON or CSV, all of them by number."
@@ -38,15 +40,19 @@ def register(commands: Commands) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a search")
     parser.add_argument("--top", type=count, default=TOP, help=f"how many to show (default: {TOP})")
     parser.add_argument("--failed", action="store_true", help="those that failed, with their errors")
+    _register_forms(parser)
+    parser.set_defaults(run=run_trials)
+
+
+def _register_forms(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
-    form.add_argument("--csv", action="store_true", help="print CSV, a column for each choice")
-    parser.set_defaults(run=run_trials)
+    form.add_argument("--csv", action="store_true", help="print CSV, a line each")
 
 
 def run_runs(arguments: argparse.Namespace) -> None:
     """List runs."""
-    from nas.runs import runs_in
+    from nas.runs import Run, runs_in
 
     folders: list[Path] = arguments.folders or [Path("runs")]
     for folder in arguments.folders:
@@ -55,6 +61,9 @@ def run_runs(arguments: argparse.Namespace) -> None:
     runs = list(runs_in(folders))
     if arguments.json:
         print_json({"runs": [_run_data(run) for run in runs]})
+        return
+    if arguments.csv:
+        _write_csv([_flat_run(run) for run in runs], list(_flat_run(Run(Path(), "unreadable"))))
         return
     if not runs:
         show(f"No runs in {', '.join(map(str, folders))}.")
@@ -68,23 +77,27 @@ def run_runs(arguments: argparse.Namespace) -> None:
             found = (points(*best.metrics), millions(best.macs), str(best.number))
         last = "" if run.last_event is None else _time(run.last_event)
         counts = (f"{run.done} of {run.wanted}", str(run.failed))
-        table.add_row(str(run.folder), run.state, *counts, _evaluator(run.settings), *found, last)
+        table.add_row(str(run.folder), run.state, *counts, one_line(_evaluator(run.settings), 40), *found, last)
     problems = [labelled(f"{run.folder}:", run.problem) for run in runs if run.problem]
     owners = [labelled(f"{run.folder}:", f"running as {run.owner}") for run in runs if run.owner]
     evaluators = dict.fromkeys(_evaluator(run.settings) for run in runs if run.settings)
-    show(table, *(f"Accuracy of {name}: {_meaning(name)}." for name in evaluators), *owners, *problems)
+    show(table, *(f"Accuracy of {one_line(name, 40)}: {_meaning(name)}." for name in evaluators), *owners, *problems)
 
 
 def _evaluator(settings: Mapping[str, Any] | None) -> str:
-    return str((settings or {}).get("evaluator", ""))
+    return one_line(str((settings or {}).get("evaluator", "")))
 
 
 def _meaning(evaluator: str) -> str:
     """What an evaluator's accuracy is; one of a person's own is not loaded for that."""
+    from nas.evaluators.proxy_training import ProxyTraining, proxy_of
     from nas.evaluators.registry import EVALUATORS
 
-    made = EVALUATORS.get(evaluator)
-    return made().meaning if made else "as it says of itself"
+    if evaluator in EVALUATORS:
+        return EVALUATORS[evaluator]().meaning
+    with suppress(MnasError):
+        return ProxyTraining(proxy_of(evaluator)).meaning
+    return "as it says of itself"
 
 
 def _time(seconds: float) -> str:
@@ -98,6 +111,26 @@ def _run_data(run: Run) -> dict[str, Any]:
         "best": None if run.best is None else _trial_data(run.best),
         "last_event": None if run.last_event is None else datetime.fromtimestamp(run.last_event, UTC).isoformat(),
     }
+
+
+def _flat_run(run: Run) -> dict[str, Any]:
+    """A run as a line: its settings of one value each, and its best trial without the choices."""
+    data, settings = _run_data(run), run.settings or {}
+    best = data.pop("best") or {}
+    names = ("space", "evaluator", "controller", "seed")
+    of_best = ("number", "accuracy", "accuracy_std", "reward", "macs", "params")
+    del data["settings"]
+    return {
+        **data,
+        **{name: settings.get(name) for name in names},
+        **{f"best_{name}": best.get(name) for name in of_best},
+    }
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def run_trials(arguments: argparse.Namespace) -> None:
@@ -139,14 +172,12 @@ def _trial_data(record: Record) -> dict[str, Any]:
 def _print_csv(journal: Journal, records: Sequence[Record]) -> None:
     """A row a trial; the costs of the targets and the choices are columns of their own."""
     targets = [f"target_{target.cost}" for target in journal.objective.targets]
-    labels = list(records[0].genotype) if records else []
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    plain = [name for name in _trial_data(records[0]) if name not in ("costs", "genotype")] if records else ["number"]
-    writer.writerow([*plain, *targets, *labels])
+    rows = []
     for record in records:
         data = _trial_data(record)
-        choices = [record.genotype.get(label) for label in labels]
-        writer.writerow([*(data[name] for name in plain), *record.costs, *choices])
+        costs, genotype = data.pop("costs"), data.pop("genotype")
+        rows.append({**data, **dict(zip(targets, costs, strict=True)), **genotype})
+    _write_csv(rows, list(dict.fromkeys(name for row in rows for name in row)) or ["number", *targets])
 
 
 def _show_best(journal: Journal, records: Sequence[Record], top: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from baselines.comparators import Comparator
+from baselines.intervals import wilson
 from baselines.spec import BaselineSpec
 from nas.evaluators.base import Evaluator, Metrics
 from nas.objective import Objective, make_objective
@@ -47,14 +48,6 @@ def rank(reward: float, rewards: np.ndarray[Any, np.dtype[np.float64]]) -> Rank:
     share = float((rewards < reward).mean())
     low, high = wilson(share, count)
     return Rank(100 * share, 100 * low, 100 * high, count)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share that was seen in ``count`` draws (Wilson)."""
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    spread = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,19 @@ from typing import Any
 from nas.controllers.base import Controller
 from nas.executors.base import Execution, Failure
 from nas.history import Batch, Completion, History, versions
-from nas.journal_format import COLUMNS, FILE_NAME, SCHEMA, TABLES, Record, readable, record_of, tables, whole
+from nas.journal_format import (
+    COLUMNS,
+    FILE_NAME,
+    SCHEMA,
+    TABLES,
+    Record,
+    check_time,
+    plain_json,
+    readable,
+    record_of,
+    tables,
+    whole,
+)
 from nas.objective import Objective
 from nas.owner import lock
 from nas.search import SearchEvents, SearchSettings
@@ -36,6 +48,10 @@ from search_spaces.plugins import refuse_code
 from search_spaces.serialization import from_dict
 
 
+class JournalError(MnasError):
+    """A journal cannot be written any more; what was written is whole."""
+
+
 class Journal(SearchEvents):
     """An open journal, which writes what a search tells it.
 
@@ -43,14 +59,20 @@ class Journal(SearchEvents):
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, file: Path, entries: Mapping[str, Any], lock: int | None, *, code: bool
+        self,
+        connection: sqlite3.Connection,
+        file: Path,
+        entries: Mapping[str, Any],
+        lock: int | None = None,
+        session: int = 0,
+        *,
+        code: bool,
     ) -> None:
         self._connection = connection
         self._entries = entries
         self._lock = lock
         self._allow_code = code
-        self._session = 0
-        self._reason: str | None = None
+        self._session = session
         self.file = file
 
     def __enter__(self) -> Journal:
@@ -65,7 +87,7 @@ class Journal(SearchEvents):
             last.enter_context(closing(self._connection))
             if self._lock is None:
                 return
-            with suppress(sqlite3.Error):  # on a full disk there is no room for a farewell
+            with suppress(sqlite3.Error, MnasError):  # on a full disk there is no room for a farewell
                 if kind is not None:
                     self.end("interrupted" if kind is KeyboardInterrupt else str(error) or kind.__name__)
                 # One plain file at rest: whoever only reads it leaves no files of SQLite's beside it. A reader at this
@@ -96,12 +118,13 @@ class Journal(SearchEvents):
                 connection.executescript(f"BEGIN; {TABLES}")
                 rows = [(key, json.dumps(value)) for key, value in entries.items()]
                 connection.executemany("INSERT INTO run VALUES (?, ?)", rows)
-        except sqlite3.Error as error:
+                session = _begin(connection, execution or Execution())
+        except BaseException as error:
             os.close(lock)
+            if not isinstance(error, sqlite3.Error):
+                raise
             raise MnasError(f"out: {folder} cannot be written ({error}); choose another folder") from None
-        journal = cls(connection, file, json.loads(json.dumps(entries)), lock, code=True)
-        journal._begin(execution or Execution())
-        return journal
+        return cls(connection, file, json.loads(json.dumps(entries)), lock, session, code=True)
 
     @classmethod
     def resume(
@@ -134,12 +157,12 @@ class Journal(SearchEvents):
             with connection:
                 values = (json.dumps(entries["settings"]),)
                 connection.execute("UPDATE run SET value = ? WHERE key = 'settings' AND value != ?", (*values, *values))
-            opened = cls(connection, folder / FILE_NAME, json.loads(json.dumps(entries)), lock, code=allow_code)
-            opened._begin(execution)
+                session = _begin(connection, execution)
         except sqlite3.Error as error:
             os.close(lock)
             raise MnasError(f"resume: {folder} cannot be written ({error}); make room or mend its rights") from None
-        return opened
+        stored = json.loads(json.dumps(entries))
+        return cls(connection, folder / FILE_NAME, stored, lock, session, code=allow_code)
 
     @classmethod
     def open(cls, folder: Path, *, allow_code: bool = False) -> Journal:
@@ -161,7 +184,7 @@ class Journal(SearchEvents):
                 found = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
                 if ("table", "run") not in {row[:2] for row in found}:
                     raise ValueError("it has no table 'run'")
-                entries = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM run")}
+                entries = {key: plain_json(value) for key, value in connection.execute("SELECT key, value FROM run")}
                 if entries.get("schema") != SCHEMA:
                     raise MnasError(f"{file}: schema {entries.get('schema')!r} is unknown; this version reads {SCHEMA}")
                 # A file of a stranger could hold views and triggers; it holds our tables, or it is none of ours.
@@ -172,7 +195,7 @@ class Journal(SearchEvents):
         except BaseException:
             connection.close()
             raise
-        return cls(connection, file, entries, None, code=allow_code)
+        return cls(connection, file, entries, code=allow_code)
 
     # --- what the run is ------------------------------------------------------------------------------------------
 
@@ -213,34 +236,21 @@ class Journal(SearchEvents):
                 raise ValueError("no process ever worked on it")
             plain = [one_line(value) if isinstance(value, str) else value for value in row]
             found = dict(zip([column[0] for column in cursor.description], plain, strict=True))
-            execution = json.loads(row[5])
-            return {**found, "versions": json.loads(row[4]), "execution": execution}
+            check_time(found["started"])
+            return {**found, "versions": plain_json(row[4]), "execution": plain_json(row[5])}
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def _begin(self, execution: Execution) -> None:
-        values = (
-            time.time(),
-            os.getpid(),
-            socket.gethostname(),
-            json.dumps(versions()),
-            json.dumps(execution.as_dict()),
-        )
-        columns = "started, pid, host, versions, execution"
-        with self._connection:
-            cursor = self._connection.execute(f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?)", values)
-        self._session = int(cursor.lastrowid or 0)
-
     def end(self, reason: str) -> None:
-        """Say why this session ends; the first reason holds."""
-        with self._connection:
+        """Say why this session ends; the first reason holds. Raises `JournalError` where that cannot be written."""
+        with self._writing():
             self._connection.execute(
                 "UPDATE sessions SET ended = ?, reason = ? WHERE session = ? AND ended IS NULL",
                 (time.time(), reason, self._session),
             )
 
     def suggested(self, trials: Sequence[Trial], batch: Batch) -> None:
-        """Write a batch in one transaction. Raises `MnasError` where that fails, such as on a full disk."""
+        """Write a batch in one transaction. Raises `JournalError` where that fails, such as on a full disk."""
         rows = [
             (
                 trial.number,
@@ -258,13 +268,13 @@ class Journal(SearchEvents):
             self._connection.executemany("INSERT INTO suggestions VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def attempt_failed(self, trial: Trial, attempt: int, failure: Failure, seconds: float) -> None:
-        """Write a failed attempt. Raises `MnasError` where that fails."""
+        """Write a failed attempt. Raises `JournalError` where that fails."""
         values = (trial.number, attempt, self._session, *failure, seconds)
         with self._writing():
             self._connection.execute("INSERT INTO failed_attempts VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def completed(self, trials: Sequence[Trial], controller: Controller | None = None) -> None:
-        """Write trials that were done, in one transaction. Raises `MnasError` where that fails."""
+        """Write trials that were done, in one transaction. Raises `JournalError` where that fails."""
         now = time.time()
         rows = [
             (
@@ -293,7 +303,7 @@ class Journal(SearchEvents):
                 yield
         except sqlite3.Error as error:
             folder = self.file.parent
-            raise MnasError(
+            raise JournalError(
                 f"{self.file}: cannot be written ({error}); what was done before is kept: make room, then "
                 f"mnas search --resume {folder}"
             ) from None
@@ -314,7 +324,9 @@ class Journal(SearchEvents):
 
     def last_event(self) -> float:
         """When something was last written: seconds since 1970, UTC."""
-        return float(max(self._number("SELECT max(finished) FROM completions"), self.session()["started"]))
+        with readable(self.file):
+            finished = check_time(self._number("SELECT max(finished) FROM completions"))
+        return float(max(finished, self.session()["started"]))
 
     def _number(self, query: str) -> Any:
         with readable(self.file):
@@ -329,7 +341,7 @@ class Journal(SearchEvents):
         objective = self.objective
 
         def merit(reward: float, costs: str) -> float:
-            return float(objective.merit(reward, json.loads(costs)))
+            return float(objective.merit(reward, plain_json(costs)))
 
         self._connection.create_function("merit", 2, merit, deterministic=True)
         clause = "WHERE reward IS NOT NULL ORDER BY merit(reward, costs) DESC, number LIMIT 1"
@@ -391,10 +403,11 @@ class Journal(SearchEvents):
             if any(later.told < earlier.told for earlier, later in pairwise(batches)):
                 raise ValueError("its batches are out of order")
             completions = {}
-            for number in order:
+            for number in map(whole, order):
                 record = records[number]
                 outcome = record.metrics or record.failure
-                assert outcome is not None
+                if outcome is None:
+                    raise ValueError(f"trial {number} is completed without an outcome")
                 completions[number] = Completion(outcome, record.reward, record.attempts, record.seconds)
         return History(
             batches=batches,
@@ -442,9 +455,21 @@ def _connect_to_write(file: Path) -> sqlite3.Connection:
     return connection
 
 
+def _begin(connection: sqlite3.Connection, execution: Execution) -> int:
+    """Write that a session begins; its number."""
+    texts = (json.dumps(versions()), json.dumps(execution.as_dict()))
+    values = (time.time(), os.getpid(), socket.gethostname(), *texts)
+    columns = "started, pid, host, versions, execution"
+    cursor = connection.execute(f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?)", values)
+    return int(cursor.lastrowid or 0)
+
+
 def _own(folder: Path) -> int:
     """The lock of a run folder. Raises `MnasError` where another process has it; the message says which one."""
-    descriptor = lock(folder)
+    try:
+        descriptor = lock(folder)
+    except OSError as error:
+        raise MnasError(f"run: {folder} cannot be locked ({error.strerror}); choose another place for runs") from None
     if descriptor is not None:
         return descriptor
     owner = "another process"

@@ -96,7 +96,11 @@ class Record(NamedTuple):
 def record_of(row: tuple[Any, ...], targets: int) -> Record:
     """A row as a record. Raises `ValueError` or `TypeError` for what the project never writes."""
     number, genotype_text, stored, macs, params, costs_text, accuracy, std, reward, kind, error, attempts, seconds = row
-    genotype, costs = json.loads(genotype_text), json.loads(costs_text)
+    genotype, costs = plain_json(genotype_text), plain_json(costs_text)
+    for count in (number, macs, params, attempts or 0):
+        whole(count)
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise ValueError(f"trial {number} took {seconds} seconds")
     if not isinstance(genotype, dict) or not isinstance(costs, list) or len(costs) != targets:
         raise ValueError(f"trial {number} has no genotype or no costs")
     if not all(isinstance(cost, int | float) and 0 < cost < math.inf for cost in costs):
@@ -110,6 +114,22 @@ def record_of(row: tuple[Any, ...], targets: int) -> Record:
     return Record(
         number, genotype, stored, macs, params, tuple(costs), metrics, reward, failure, attempts or 0, seconds or 0.0
     )
+
+
+def plain_json(text: str) -> Any:
+    """What a JSON text holds. Raises `ValueError` for what JSON itself does not have: nan and infinity."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def check_time(seconds: float) -> float:
+    """A time in seconds since 1970. Raises `ValueError` where it is none of this or the next centuries."""
+    if not 0 <= seconds < 1e10:
+        raise ValueError(f"{seconds} is no time")
+    return seconds
 
 
 def whole(value: object) -> int:

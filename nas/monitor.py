@@ -3,82 +3,48 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from baselines.console import millions, points
+from baselines.scalars import Scalars
 from nas.objective import Objective
 from nas.trial import Trial, best_trial
-
-# How long a scalar may wait until TensorBoard can see it.
-FLUSH_SECONDS = 5.0
 
 
 class TensorBoard:
     """Scalars of a run for TensorBoard, a step a trial in the order of completion: reward, accuracy, MACs, the best so
     far, diagnostics.
-
-    Written through TensorBoard's own record writer: ``torch.utils.tensorboard`` is the same behind an import of torch.
-    A search does not depend on it: where it cannot be written, it ends with a line on stderr and the search goes on.
     """
 
     def __init__(self, folder: Path, objective: Objective) -> None:
-        self._folder = folder
+        self._scalars = Scalars(folder)
         self._objective = objective
         self._best: Trial | None = None
         self._steps = 0
-        self._flushed = time.monotonic()
-        self._writer: Any = None
 
     def __enter__(self) -> TensorBoard:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        with self._or_without():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            now = time.time()
-            name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
-            self._writer = RecordWriter((self._folder / name).open("wb"))
-            self._writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        self._scalars.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._or_without():
-            if self._writer is not None:
-                self._writer.close()
-
-    @contextmanager
-    def _or_without(self) -> Iterator[None]:
-        """Give up writing where it fails."""
-        try:
-            yield
-        except OSError as error:
-            self._writer = None
-            print(f"mnas: TensorBoard's files cannot be written ({error.strerror}); on without", file=sys.stderr)
+        self._scalars.__exit__(kind, error, trace)
 
     def record(self, trials: Sequence[Trial], diagnostics: Mapping[str, float]) -> None:
         """Write the scalars of trials that were done, and the controller's diagnostics at the last of their steps."""
-        with self._or_without():
-            for trial in trials:
-                self._write_trial(trial)
-                self._steps += 1
-            if trials:
-                finite = {f"controller/{name}": value for name, value in diagnostics.items() if math.isfinite(value)}
-                self._write(self._steps - 1, finite)
-            if self._writer is not None and time.monotonic() > self._flushed + FLUSH_SECONDS:
-                self._writer.flush()
-                self._flushed = time.monotonic()
+        for trial in trials:
+            self._record_trial(trial)
+            self._steps += 1
+        if trials:
+            finite = {f"controller/{name}": value for name, value in diagnostics.items() if math.isfinite(value)}
+            self._scalars.write(self._steps - 1, finite)
 
-    def _write_trial(self, trial: Trial) -> None:
+    def _record_trial(self, trial: Trial) -> None:
         if trial.metrics is None or trial.reward is None:
             return
         self._best = best_trial((self._best, trial), self._objective)
@@ -94,17 +60,7 @@ class TensorBoard:
                 "best/accuracy": self._best.metrics.accuracy,
                 "best/macs": self._best.cost.macs,
             }
-        self._write(self._steps, scalars)
-
-    def _write(self, step: int, scalars: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        if self._writer is None:
-            return
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
-        self._writer.write(event.SerializeToString())
+        self._scalars.write(self._steps, scalars)
 
 
 class Progress:

@@ -16,9 +16,10 @@ from multiprocessing import get_context
 import numpy as np
 from scipy import stats
 
+from baselines.intervals import wilson
 from baselines.registry import load
 from nas.evaluators.registry import load_evaluator
-from nas.evidence import PUBLISHED_OBJECTIVE, Agreement, Rank, agreement, random_rewards, rank, wilson
+from nas.evidence import PUBLISHED_OBJECTIVE, Agreement, Rank, agreement, random_rewards, rank
 from nas.search import SearchSettings, run_search
 from nas.trial import best_trial
 from search_spaces import MnasError, architecture_cost, load_space

@@ -43,10 +43,18 @@ class Run:
 def runs_in(folders: Iterable[Path]) -> Iterator[Run]:
     """The runs that folders are, or hold one level down, by name."""
     for folder in folders:
-        if (folder / FILE_NAME).is_file():
+        if _may_be_run(folder):
             yield look_at(folder)
         elif folder.is_dir():
-            yield from (look_at(file.parent) for file in sorted(folder.glob(f"*/{FILE_NAME}")))
+            yield from (look_at(inner) for inner in sorted(folder.iterdir()) if _may_be_run(inner))
+
+
+def _may_be_run(folder: Path) -> bool:
+    """Whether there is a journal in it, or nobody may look."""
+    try:
+        return (folder / FILE_NAME).is_file()
+    except OSError:
+        return True
 
 
 def look_at(folder: Path) -> Run:
@@ -75,5 +83,5 @@ def look_at(folder: Path) -> Run:
                 journal.best_record(),
                 journal.last_event(),
             )
-    except MnasError as error:
+    except (MnasError, OSError) as error:
         return Run(folder, "unreadable", str(error))

@@ -335,6 +335,8 @@ class _Search:
             for trial, then in zip(trials, history.genotypes[first : first + batch.given], strict=False):
                 if trial.genotype != then:
                     raise self._other_than_then(trial.number, history)
+            if not trials:
+                self._exhausted_at = batch.told
             if len(trials) != batch.given:
                 raise self._other_than_then(first + min(len(trials), batch.given), history)
         complete(len(history.completions))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,12 @@ import numpy as np
 from baselines import load
 from baselines.formats import FORMATS, export_architecture, import_architecture
 from baselines.spec import read_spec, spec_to_dict
+from nas.__main__ import main
 from nas.evaluators.table import TableEvaluator
 from nas.executors.base import Failure
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
-from nas.runs import look_at
 from nas.search import SearchSettings, run_search
 from search_spaces import MnasError, load_space
 from search_spaces.serialization import from_dict, write_yaml
@@ -88,12 +89,25 @@ def read_configuration(file: Path) -> SearchSettings:
 
 def read_journal(file: Path) -> object:
     """All that any command reads of a run."""
-    look_at(file.parent)
+    for arguments in (["runs", str(file.parent)], ["trials", str(file.parent)]):
+        for form in ([], ["--json"], ["--csv"]):
+            _command([*arguments, *form])
     with Journal.open(file.parent) as opened:
         list(opened.records())
         found = opened.execution, opened.history(), list(opened.trials()), opened.digest(), opened.best()
         run_search(opened.settings, history=opened.history(), stop=lambda: True)
         return found
+
+
+def _command(arguments: list[str]) -> None:
+    """Run a command, which must end well or say in one line what is wrong, and show nothing that a terminal obeys."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = main(arguments)
+    assert status == 0 or (status == 2 and err.getvalue().count("\n") == 1), (status, err.getvalue())
+    assert "\x1b" not in out.getvalue()
+    if status == 0 and arguments[-1] == "--json":
+        json.loads(out.getvalue())
 
 
 def rows() -> list[dict[str, Any]]:

@@ -13,12 +13,15 @@ from search_spaces import MnasError, load_space
 from search_spaces.errors import shorten
 from search_spaces.plugins import load_plugin, made
 
+TRAIN = "train:"
 EVALUATORS: dict[str, Callable[[], Evaluator]] = {ImageNetPredictor.name: ImageNetPredictor}
 
 
 @cache
 def load_evaluator(name: str, space: str = "efficientnet") -> Evaluator:
-    """An evaluator by name, made once: one of `EVALUATORS`, ``table:FILE``, or a plug-in (`search_spaces.plugins`).
+    """An evaluator by name, made once.
+
+    One of `EVALUATORS`, ``table:FILE``, ``train:DATA?…`` or a plug-in (`search_spaces.plugins`).
 
     Args:
         space: in whose choices a table is written.
@@ -28,9 +31,13 @@ def load_evaluator(name: str, space: str = "efficientnet") -> Evaluator:
     """
     if name in EVALUATORS:
         return EVALUATORS[name]()
+    if name.startswith(TRAIN):
+        from nas.evaluators.proxy_training import ProxyTraining, proxy_of
+
+        return ProxyTraining(proxy_of(name))
     if name.startswith(PREFIX):
         return TableEvaluator(Path(name.removeprefix(PREFIX)), load_space(space))
-    found = load_plugin("evaluator", name, (*EVALUATORS, f"{PREFIX}FILE"))
+    found = load_plugin("evaluator", name, (*EVALUATORS, f"{PREFIX}FILE", f"{TRAIN}DATA"))
     evaluator = made(found, "evaluator", name) if not isinstance(found, Evaluator) else found
     if not isinstance(evaluator, Evaluator):
         raise MnasError(f"evaluator: {name} gives a {type(evaluator).__name__}; it must be an Evaluator, or make one")

@@ -2,9 +2,9 @@
 
 A row is one measurement: a column for each choice of the space, by its label, and ``accuracy`` in [0, 1]; optionally
 ``accuracy_std`` (of one training) and ``seed``. Other columns are left aside. A JSON file is a list of objects with
-these keys. Rows of one network are repeats where their seeds differ: then its accuracy is that of the first seed, and
-finalists are compared on all of them. Rows that say the same twice are one; rows that contradict one another are
-refused.
+these keys. Of the trials of a run (``mnas trials RUN --csv``), those whose ``state`` is not ``done`` are left aside.
+Rows of one network are repeats where their seeds differ: then its accuracy is that of the first seed, and finalists are
+compared on all of them. Rows that say the same twice are one; rows that contradict one another are refused.
 
 Where a table holds a part of its space only, a search tries, instead of a network that nobody measured, the nearest one
 that it has not tried yet (`nas.search`).
@@ -95,6 +95,8 @@ class TableEvaluator(Evaluator):
             for choice in self._space.decisions
         ]
         for number, row in self._rows():
+            if row.get("state", "done") != "done":
+                continue
             indices = []
             for choice, known in zip(self._space.decisions, values, strict=True):
                 value = row.get(choice.label)

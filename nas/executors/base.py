@@ -15,6 +15,8 @@ from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.architecture import check_int
 from search_spaces.errors import one_line, unknown_name
 
+# The longest that a pipe can be waited on is 2^31 ms; this is 23 days.
+MAX_SECONDS = 2_000_000
 EXECUTORS = ("in-process", "processes", "ray")
 
 
@@ -104,12 +106,17 @@ class Execution:
         check_int("retries", self.retries, 0, 100)
         if not 0 <= self.gpus <= 64:
             raise FieldError("gpus", f"{self.gpus!r} is not a number from 0 to 64")
-        if self.time_limit is not None and not 0 < self.time_limit < 1e7:
-            raise FieldError("time_limit", f"{self.time_limit!r} is not a number of seconds above 0 and below 1e7")
+        if self.time_limit is not None and not 0 < self.time_limit <= MAX_SECONDS:
+            raise FieldError("time_limit", f"{self.time_limit!r} is not a number of seconds above 0, to {MAX_SECONDS}")
         if self.memory_limit is not None:
             check_int("memory_limit", self.memory_limit, 1_000_000, 10**15)
         if self.executor == "in-process":
-            fixed = {"workers": self.workers > 1, "time_limit": self.time_limit, "memory_limit": self.memory_limit}
+            fixed = {
+                "workers": self.workers > 1,
+                "cores": self.cores > 1,
+                "time_limit": self.time_limit,
+                "memory_limit": self.memory_limit,
+            }
             for name in (name for name, given in fixed.items() if given):
                 raise MnasError(
                     f"{name}: trials that run in the process of the search itself have none; say --executor processes"

@@ -117,6 +117,8 @@ def test_trials_run_apart_and_end_with_the_executor(b0: Architecture) -> None:
         ({"executor": "proceses"}, "unknown executor 'proceses'; did you mean 'processes'"),
         ({"workers": 2}, "workers: trials that run in the process of the search itself have none"),
         ({"time_limit": 5.0}, "time_limit: trials that run in the process"),
+        ({"cores": 2}, "cores: trials that run in the process"),
+        ({"executor": "processes", "time_limit": 3e6}, "time_limit: 3000000.0 is not a number of seconds"),
         ({"executor": "processes", "time_limit": -1.0}, "time_limit: -1.0 is not a number of seconds"),
         ({"executor": "processes", "memory_limit": 5}, "memory_limit: 5 is not"),
         ({"executor": "processes", "gpus": 0.5}, "gpus: are given to trials by Ray alone"),
@@ -129,6 +131,14 @@ def test_what_cannot_be_asked_for(fields: dict[str, object], message: str) -> No
         Execution(**fields)  # type: ignore[arg-type]
 
 
-def test_ray_without_room_says_so(b0: Architecture) -> None:
-    with pytest.raises(ValueError, match=r"the cluster has 0 GPU, a trial asks for 0\.5"):
-        started(Execution("ray", workers=0, gpus=0.5))
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"workers": 0, "gpus": 0.5}, r"no node has more than 0 GPU, a trial asks for 0\.5"),
+        ({"workers": 1, "cores": 1000}, "CPU, a trial asks for 1000"),
+        ({"workers": 1, "memory_limit": 10**15}, r"memory, a trial asks for 1e\+15"),
+    ],
+)
+def test_ray_without_room_says_so(fields: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        started(Execution("ray", **fields))  # type: ignore[arg-type]

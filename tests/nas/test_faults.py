@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -14,15 +15,20 @@ from pathlib import Path
 
 import pytest
 
+from baselines import load
 from benchmarks import faults
+from nas import journal as journal_module
 from nas.evaluators import registry
 from nas.evaluators.base import Metrics
 from nas.evaluators.imagenet_predictor import ImageNetPredictor
-from nas.executors.base import FAULTS, Execution
+from nas.executors import worker
+from nas.executors.base import FAULTS, Execution, Failure
+from nas.executors.registry import make_executor
 from nas.history import Batch, Completion, History
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
+from nas.runs import look_at
 from nas.search import SearchEvents, SearchSettings, _Search, run_search
 from nas.trial import Trial
 from search_spaces import Architecture, MnasError
@@ -180,21 +186,23 @@ class Announced(ImageNetPredictor):
     def evaluate(self, architectures, seed=0):
         type(self).calls += 1
         if self.calls == 3:
-            Path("worker").write_text(str(os.getpid()))
-            while not Path("go").exists():
+            Path("HERE/worker").write_text(str(os.getpid()))
+            while not Path("HERE/go").exists():
                 time.sleep(0.01)
+            if Path("HERE/fail").exists():
+                raise OSError("failed")
         return super().evaluate(architectures, seed)
 
 evaluator = Announced
 """
 
 
-@pytest.fixture
-def held(tmp_path: Path) -> subprocess.Popen[str]:
-    """A search whose third trial waits until there is a file ``go``."""
-    (tmp_path / "announced.py").write_text(ANNOUNCED)
+@pytest.fixture(params=[()])
+def held(tmp_path: Path, request: pytest.FixtureRequest) -> subprocess.Popen[str]:
+    """A search whose third trial waits until there is a file ``go``; with further options where a test gives them."""
+    (tmp_path / "announced.py").write_text(ANNOUNCED.replace("HERE", str(tmp_path)))
     options = ("--evaluator", "announced.py", "--controller", "random", "--trials", "10", "--out", "run")
-    process = search(tmp_path, *options)
+    process = search(tmp_path, *options, *request.param)
     wait_for((tmp_path / "worker").exists, process)
     return process
 
@@ -213,7 +221,36 @@ def test_the_first_interrupt_finishes_what_is_under_way(held: subprocess.Popen[s
     assert completions(tmp_path / "run") == 3
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+@pytest.mark.parametrize(
+    ("held", "failing", "status", "state"),
+    [(("--trials", "3"), False, 0, "complete"), (("--retries", "0"), True, 130, "interrupted")],
+    indirect=["held"],
+)
+def test_an_interrupt_during_the_last_trial_or_before_the_first_success(
+    held: subprocess.Popen[str], tmp_path: Path, failing: bool, status: int, state: str
+) -> None:
+    """The one changes nothing; the other is an interruption and no failure."""
+    held.send_signal(signal.SIGINT)
+    if failing:
+        with contextlib.closing(sqlite3.connect(tmp_path / "run" / FILE_NAME)) as connection, connection:
+            connection.execute("UPDATE completions SET accuracy = NULL, reward = NULL, failure = 'error', error = ''")
+        (tmp_path / "fail").touch()
+    (tmp_path / "go").touch()
+    out, err = held.communicate(timeout=60)
+    assert held.returncode == status, out + err
+    assert ("go on with" in err) == failing
+    assert "Traceback" not in out + err
+    assert look_at(tmp_path / "run").state == state
+
+
+RAY = ("--executor", "ray", "--workers", "1")
+
+
+@pytest.mark.parametrize(
+    ("held", "signals"),
+    [((), (signal.SIGINT, signal.SIGINT)), ((), (signal.SIGTERM,)), (RAY, (signal.SIGTERM,))],
+    indirect=["held"],
+)
 def test_the_second_interrupt_ends_at_once(
     held: subprocess.Popen[str], tmp_path: Path, signals: tuple[signal.Signals, ...]
 ) -> None:
@@ -225,7 +262,11 @@ def test_the_second_interrupt_ends_at_once(
     assert "go on with: mnas search --resume run" in err
     assert "Traceback" not in err + out
     assert completions(tmp_path / "run") == 2
-    assert is_gone(int((tmp_path / "worker").read_text()))
+    worker = int((tmp_path / "worker").read_text())
+    deadline = time.monotonic() + 60
+    while not is_gone(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_gone(worker)
     (tmp_path / "go").touch()
     process = search(tmp_path, "--resume", "run", "--allow-code")
     _, err = process.communicate()
@@ -274,6 +315,116 @@ def test_a_disk_that_is_full_stops_the_run_and_loses_nothing(tmp_path: Path) -> 
     with Journal.open(tmp_path / "run") as journal:
         found = [(trial.genotype, trial.metrics) for trial in journal.trials()]
     assert found == [(trial.genotype, trial.metrics) for trial in run_search(settings)]
+
+
+@pytest.mark.parametrize("size", [43_296, 47_500, 105_096, 138_056])
+def test_a_disk_may_be_full_at_any_moment(tmp_path: Path, size: int) -> None:
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
+        "from nas.__main__ import main; "
+        "sys.exit(main(['search', '--controller', 'random', '--trials', '100', '--out', 'run']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("mnas: ") and "TensorBoard" not in line]
+    assert len(said) == (done.returncode == 2)
+    if said and "--resume" in said[0]:  # what is advised works
+        process = search(tmp_path, "--resume", "run")
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+
+
+NOISY = """
+import multiprocessing, time
+from nas.evaluators.imagenet_predictor import ImageNetPredictor
+
+class Noisy(ImageNetPredictor):
+    instant = False
+
+    def evaluate(self, architectures, seed=0):
+        print("epoch 1 of 1", flush=True)
+        return super().evaluate(architectures, seed)
+
+class Slow(ImageNetPredictor):
+    def __init__(self):
+        super().__init__()
+        if multiprocessing.parent_process():
+            time.sleep(1e6)
+"""
+
+
+def test_what_an_evaluator_prints_is_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    process = search(tmp_path, "--evaluator", "noisy.py:Noisy", "--trials", "3", "--json", "--out", "run")
+    out, err = process.communicate()
+    assert json.loads(out)["trials"] == 3
+    assert "epoch 1 of 1" in err
+
+
+def test_a_worker_that_never_has_its_evaluator_costs_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    monkeypatch.setattr(worker, "START_SECONDS", 1.0)
+    with make_executor(Execution("processes"), f"{tmp_path}/noisy.py:Slow", "efficientnet") as executor:
+        (found,) = executor.submit([load("efficientnet_b0").architecture]).result(timeout=60).outcomes
+    assert found == Failure("time", "no evaluator after 1 s")
+
+
+def test_a_worker_that_cannot_be_started_costs_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(process: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    killed: list[int] = []
+    monkeypatch.setattr(worker.SpawnProcess, "start", no_more)
+    monkeypatch.setattr(os, "killpg", lambda group, number: killed.append(group))
+    with make_executor(Execution("processes"), "imagenet", "efficientnet") as executor:
+        (found,) = executor.submit([load("efficientnet_b0").architecture]).result(timeout=60).outcomes
+    assert found == Failure("died", "no worker could be started (Too many open files)")
+    assert killed == []
+
+
+def test_an_evaluator_that_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed; pip install 'mnas[ray]'")
+    (tmp_path / "locked.py").write_text(
+        "import threading\nfrom nas.evaluators.imagenet_predictor import ImageNetPredictor\n"
+        "class Locked(ImageNetPredictor):\n    lock = threading.Lock()\nevaluator = Locked\n"
+    )
+    with pytest.raises(MnasError, match=r"imagenet cannot be sent to other machines .*TypeError"):
+        make_executor(Execution("ray"), f"{tmp_path}/locked.py", "efficientnet")
+
+
+def test_a_search_that_is_killed_before_it_began_may_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "_begin", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Journal.create(tmp_path / "run", settings)
+    with Journal.create(tmp_path / "run", settings) as journal:
+        assert journal.count() == 0
+
+
+def test_a_file_system_without_locks_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*arguments: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(MnasError, match=r"cannot be locked .No locks available"):
+        Journal.create(tmp_path / "run", SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0))
+
+
+def test_limits_can_be_dropped(tmp_path: Path) -> None:
+    settings = SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0)
+    with Journal.create(tmp_path / "run", settings, Execution("processes", time_limit=60.0, retries=1)):
+        pass
+    options = ("--executor", "in-process", "--time-limit", "none", "--retries", "0")
+    process = search(tmp_path, "--resume", "run", *options)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    with Journal.open(tmp_path / "run") as journal:
+        assert journal.execution == Execution(retries=0)
 
 
 @pytest.mark.parametrize(

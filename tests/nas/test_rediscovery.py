@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from baselines import load
+from baselines.intervals import wilson
 from nas.__main__ import main
 from nas.calibration import MARGIN, calibrated_objective
-from nas.evidence import agreement, wilson
+from nas.evidence import agreement
 from nas.rediscovery import median_ranks
 from nas.search import SearchSettings, run_search
 from nas.trial import best_trial

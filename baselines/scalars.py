@@ -1,0 +1,72 @@
+"""Figures over time for TensorBoard, through its own record writer.
+
+``torch.utils.tensorboard`` is the same behind an import of torch and a thread that dies loudly on a full disk. Nothing
+depends on these files: where they cannot be written, a line on stderr says so and the work goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+# How long a scalar may wait until TensorBoard can see it.
+FLUSH_SECONDS = 5.0
+
+
+class Scalars:
+    """Writes scalars into a folder; use it in a ``with``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._flushed = time.monotonic()
+        self._writer: Any = None
+
+    def __enter__(self) -> Scalars:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        with self._or_without():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            now = time.time()
+            name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
+            self._writer = RecordWriter((self._folder / name).open("wb"))
+            self._writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._or_without():
+            if self._writer is not None:
+                self._writer.close()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write values at a step."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        if self._writer is None:
+            return
+        with self._or_without():
+            scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+            event = Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+            self._writer.write(event.SerializeToString())
+            if time.monotonic() > self._flushed + FLUSH_SECONDS:
+                self._writer.flush()
+                self._flushed = time.monotonic()
+
+    @contextmanager
+    def _or_without(self) -> Iterator[None]:
+        """Give up writing where it fails."""
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            print(f"mnas: TensorBoard's files cannot be written ({error.strerror}); on without", file=sys.stderr)

@@ -1,0 +1,139 @@
+"""Batches of images as a network sees them: cropped, flipped, augmented and normalised, all on the device.
+
+Everything random is drawn from the generator that is given, so that a step repeats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from baselines.training.recipe import Recipe
+
+# Of ImageNet, for all images, as in tensorflow/tpu preprocessing.py: shares of 255.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+# kornia draws one policy for a batch; so many images share one.
+POLICY_GROUP = 8
+
+
+def normalised(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images as a network takes them.
+
+    Args:
+        pixels: uint8, or float in [0, 1], of shape (N, side, side, 3).
+
+    Returns:
+        A tensor of shape (N, 3, side, side), channels last in memory.
+    """
+    mean, std = _constants(pixels.device, dtype)
+    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
+    values = torch.addcmul(-mean / std, pixels.to(dtype), 1 / (scale * std))
+    return values.permute(0, 3, 1, 2)
+
+
+@cache
+def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return torch.tensor(MEAN, device=device, dtype=dtype), torch.tensor(STD, device=device, dtype=dtype)
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """uint8 images of shape (N, h, w, 3) at another side; bicubic, without aliasing."""
+    if pixels.shape[1:3] == (side, side):
+        return pixels
+    values = interpolate(
+        pixels.permute(0, 3, 1, 2).float(), (side, side), mode="bicubic", align_corners=False, antialias=True
+    )
+    return values.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def train_batch(
+    pixels: Tensor, recipe: Recipe, side: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """A batch to train on: `normalised` after what the recipe asks for.
+
+    Args:
+        pixels: uint8 of shape (N, h, w, 3).
+        side: of the network's input.
+        generator: on the CPU; of everything random.
+    """
+    pixels = _random_area(pixels, side, generator) if recipe.crop == "resize" else resized(pixels, side)
+    pixels = _shift_and_flip(pixels, recipe, generator)
+    if recipe.augmentation != "none":
+        return normalised(_augmented(pixels, recipe.augmentation, generator), dtype)
+    return normalised(pixels, dtype)
+
+
+def _shift_and_flip(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Each image shifted by up to an eighth of its side over black, and half of them flipped: one gather."""
+    count, side = len(pixels), pixels.shape[1]
+    reach = side // 8 if recipe.crop == "pad" else 0
+    if not reach and not recipe.flip:
+        return pixels
+    shifts = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=generator)
+    flips = torch.rand((count, 1), generator=generator) < (0.5 if recipe.flip else 0.0)
+    line = torch.arange(side)
+    rows = line + shifts[0]
+    columns = torch.where(flips, line.flip(0), line) + shifts[1]
+    padded = pad(pixels, (0, 0, reach, reach, reach, reach)) if reach else pixels
+    device = pixels.device
+    images = torch.arange(count, device=device)[:, None, None]
+    return padded[images, rows.to(device)[:, :, None], columns.to(device)[:, None, :]]
+
+
+def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Of each image a part of 8 to 100 % of the area at 3/4 to 4/3, at another side, bilinear.
+
+    A part that does not fit after ten draws is the largest of its ratio in the middle, as in tensorflow/tpu
+    preprocessing.py.
+    """
+    count, height, width = pixels.shape[:3]
+    areas = torch.empty(count, 10).uniform_(0.08, 1.0, generator=generator) * height * width
+    ratios = torch.exp(torch.empty(count, 10).uniform_(math.log(3 / 4), math.log(4 / 3), generator=generator))
+    widths, heights = (areas * ratios).sqrt(), (areas / ratios).sqrt()
+    fits = (widths <= width) & (heights <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    some = fits.any(1)
+    box_width = torch.where(some, widths.gather(1, first)[:, 0], torch.tensor(float(min(width, height))))
+    box_height = torch.where(some, heights.gather(1, first)[:, 0], torch.tensor(float(min(width, height))))
+    place = torch.rand((2, count), generator=generator)
+    place = torch.where(some, place, torch.tensor(0.5))
+    left, top = place[0] * (width - box_width), place[1] * (height - box_height)
+    centre_x, centre_y = (2 * left + box_width) / width - 1, (2 * top + box_height) / height - 1
+    zeros = torch.zeros(count)
+    rows = [
+        torch.stack([box_width / width, zeros, centre_x], 1),
+        torch.stack([zeros, box_height / height, centre_y], 1),
+    ]
+    affine = torch.stack(rows, 1).to(pixels.device)
+    grid = torch.nn.functional.affine_grid(affine, [count, 3, side, side], align_corners=False)
+    values = torch.nn.functional.grid_sample(
+        pixels.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return values.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _augmented(pixels: Tensor, name: str, generator: torch.Generator) -> Tensor:
+    """Float images in [0, 1] after a policy for each few of them."""
+    policy = _policy(name)
+    values = pixels.permute(0, 3, 1, 2).float() / 255
+    # kornia draws from torch's global generator.
+    with torch.random.fork_rng(devices=[pixels.device] if pixels.is_cuda else []):
+        torch.manual_seed(int(torch.randint(0, 2**31, (1,), generator=generator)))
+        parts = [policy(values[start : start + POLICY_GROUP]) for start in range(0, len(values), POLICY_GROUP)]
+    return torch.cat(parts).clamp_(0, 1).permute(0, 2, 3, 1)
+
+
+@cache
+def _policy(name: str) -> Callable[[Tensor], Tensor]:
+    from kornia.augmentation import auto
+
+    made: Any = auto.AutoAugment("imagenet") if name == "autoaugment" else auto.RandAugment(n=2, m=9)
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,143 @@
+"""The order in which images are seen, and how they get to the device. Every step is the same however it is come to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from baselines.training.data import Images, Part, Pixels
+from baselines.training.recipe import Recipe
+
+# Packed images up to this many bytes are put on the device at once.
+ON_DEVICE_BYTES = 4 * 2**30
+READERS = 4
+EVALUATION_CROP = 0.875
+
+
+def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The images of an epoch by index, each once."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Of what is random in one step on one device."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])
+
+
+class PackedBatches:
+    """Batches of images that are one array."""
+
+    def __init__(self, part: Part, device: torch.device) -> None:
+        images = torch.from_numpy(np.array(part.images) if device.type != "cpu" else _writable(part.images))
+        self._images = images.to(device) if images.nbytes <= ON_DEVICE_BYTES else images
+        self._labels = torch.from_numpy(part.labels)
+        self._device = device
+
+    def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, uint8 of shape (N, side, side, 3), and labels, of each batch of indices."""
+        for indices in map(torch.from_numpy, batches):
+            images = self._images[indices.to(self._images.device)].to(self._device, non_blocking=True)
+            yield images, self._labels[indices].to(self._device, non_blocking=True)
+
+
+def _writable(images: Any) -> Any:
+    # torch warns of arrays that it could write to but must not; nobody here writes.
+    view = np.asarray(images).view()
+    return view if view.flags.writeable else np.array(view)
+
+
+class FileBatches:
+    """Batches of images that are decoded as they are needed, by a few processes, and cut to one side.
+
+    Args:
+        recipe: whose crop is drawn for each image; None for the middle, as in evaluation.
+        seed: of the crops.
+    """
+
+    def __init__(self, part: Part, side: int, device: torch.device, recipe: Recipe | None, seed: int) -> None:
+        self._part, self._side, self._device, self._recipe, self._seed = part, side, device, recipe, seed
+
+    def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `PackedBatches.read`; crops depend on seed, step and image alone."""
+        from torch.utils.data import DataLoader
+
+        keys = [[(int(index), first_step + place) for index in indices] for place, indices in enumerate(batches)]
+        readers = min(READERS, len(os.sched_getaffinity(0)), len(keys))
+        loader: DataLoader[Any] = DataLoader(
+            _Cut(self._part.images, self._side, self._recipe, self._seed),  # type: ignore[arg-type]
+            batch_sampler=keys,
+            num_workers=readers,
+            multiprocessing_context="spawn" if readers else None,
+            pin_memory=self._device.type == "cuda",
+        )
+        for images, indices in zip(loader, batches, strict=True):
+            labels = torch.from_numpy(self._part.labels[indices])
+            yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+
+class _Cut:
+    """Images decoded and cut, by (index, step)."""
+
+    def __init__(self, images: Images, side: int, recipe: Recipe | None, seed: int) -> None:
+        self._images, self._side, self._recipe, self._seed = images, side, recipe, seed
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+        index, step = key
+        pixels = self._images[index]
+        if self._recipe is not None and self._recipe.crop == "resize":
+            box = random_area(pixels.shape[:2], np.random.default_rng((self._seed, step, index)))
+        else:
+            box = middle(pixels.shape[:2], self._side)
+        return torch.from_numpy(cut(pixels, box, self._side))
+
+
+Box = tuple[float, float, float, float]
+
+
+def middle(size: Sequence[int], side: int) -> Box:
+    """Left, top, right and bottom of the centre crop: side / (side + 32) of the shorter side.
+
+    Source: tensorflow/tpu preprocessing.py as of the original release, as timm keeps it (crop_pct 0.875 at 224).
+    """
+    height, width = size
+    part = min(height, width) * side / (side + 32)
+    left, top = (width - part) / 2, (height - part) / 2
+    return left, top, left + part, top + part
+
+
+def random_area(size: Sequence[int], rng: np.random.Generator) -> Box:
+    """A part of 8 to 100 % of the area at 3/4 to 4/3; the largest in the middle after ten draws that do not fit."""
+    height, width = size
+    for _ in range(10):
+        area, ratio = rng.uniform(0.08, 1.0) * height * width, float(np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))))
+        w, h = (area * ratio) ** 0.5, (area / ratio) ** 0.5
+        if w <= width and h <= height:
+            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            return left, top, left + w, top + h
+    part = min(height, width)
+    left, top = (width - part) / 2, (height - part) / 2
+    return left, top, left + part, top + part
+
+
+def cut(pixels: Pixels, box: Box, side: int) -> Pixels:
+    """A part of an image at another side, bicubic: uint8 of shape (side, side, 3)."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return np.array(image)
+
+
+def batches_of(
+    part: Part, side: int, device: torch.device, recipe: Recipe | None, seed: int = 0
+) -> PackedBatches | FileBatches:
+    """What reads a part for training with a recipe, or for evaluation (None)."""
+    return PackedBatches(part, device) if part.packed else FileBatches(part, side, device, recipe, seed)

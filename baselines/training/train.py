@@ -1,0 +1,319 @@
+"""The one training loop: proxy trials of a minute and full trainings alike.
+
+A step depends on the seed and its number alone (its images, its crops, its dropout), so that a training that was killed
+goes on from its last checkpoint as if it had not been: on a CPU, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baselines.training.augment import normalised, resized, train_batch
+from baselines.training.batches import batches_of, order, step_seed
+from baselines.training.data import ImageData, Part
+from baselines.training.optimizer import make_optimizer
+from baselines.training.recipe import Recipe
+from search_spaces.architecture import Architecture
+from search_spaces.errors import MnasError
+from search_spaces.network import build_network
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+CHECKPOINT_SECONDS = 60.0
+CHECKPOINT = "checkpoint.pt"
+EVALUATION_BATCH = 250
+# Numbers that no step has, for what is random beside the steps.
+FIRST_WEIGHTS, AUGMENTATION = 2**31, 2**16
+# How often a loss is looked at: on a GPU, each look waits for the device.
+LOOK_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is; given after every `LOOK_EVERY` steps and after every epoch.
+
+    Attributes:
+        step, steps: done and in all.
+        epoch: done.
+        loss: of the last step on the training images.
+        rate: the learning rate.
+        images_per_second: since the last.
+        accuracy: on the validation part, after an epoch where it was asked for; else None.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    rate: float
+    images_per_second: float
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training comes to.
+
+    Attributes:
+        network: with its last weights.
+        averaged: the same with the moving average of weights and batch-norm statistics; `network` where there is none.
+        steps: of the optimizer.
+        seconds: of this process.
+    """
+
+    network: nn.Module
+    averaged: nn.Module
+    steps: int
+    seconds: float
+
+
+def train(
+    architecture: Architecture,
+    data: ImageData,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    initial: Mapping[str, Tensor] | None = None,
+    precision: str = "auto",
+    micro_batch: int | None = None,
+    compiled: bool = False,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    validate_every: int = 0,
+) -> Trained:
+    """Train a network.
+
+    Args:
+        architecture: at the resolution and with the classes it is trained for (`search_spaces.adaptation`).
+        data: its train part is learned from, its val part looked at where asked for.
+        seed: of the initial weights, the order and everything random.
+        folder: where checkpoints are kept; one that is there is gone on from.
+        initial: weights to begin with.
+        precision: one of `PRECISIONS`.
+        micro_batch: images at once; the gradients of several are added up to the recipe's batch. None: all at once.
+        compiled: whether to compile the network.
+        watch: is told how it goes.
+        validate_every: epochs between looks at the validation part; 0 for none.
+
+    Raises:
+        MnasError: classes do not fit, the loss is no number any more, or a checkpoint is of something else.
+    """
+    if architecture.num_classes != len(data.classes):
+        raise MnasError(
+            f"num_classes: the network tells {architecture.num_classes} classes apart, the data has "
+            f"{len(data.classes)}; give it as many"
+        )
+    training = _Training(architecture, data, recipe, seed, precision, micro_batch)
+    training.begin(folder, initial, compiled=compiled)
+    began = time.perf_counter()
+    training.run(watch, validate_every)
+    return Trained(training.network, training.judged, training.steps, time.perf_counter() - began)
+
+
+class _Training:
+    """State of a training, from one step to the next."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        data: ImageData,
+        recipe: Recipe,
+        seed: int,
+        precision: str,
+        micro_batch: int | None,
+    ) -> None:
+        self._fabric = _fabric(precision)
+        self._device = self._fabric.device
+        self._data, self._recipe, self._seed, self._micro_batch = data, recipe, seed, micro_batch
+        self._side = architecture.resolution
+        self._batch = min(recipe.batch, len(data.train))
+        self._steps_per_epoch = len(data.train) // self._batch
+        self.steps = recipe.epochs * self._steps_per_epoch
+        torch.manual_seed(step_seed(seed, FIRST_WEIGHTS))
+        built: nn.Module = build_network(recipe.applied(architecture))
+        self.network: nn.Module = built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        self._generator = torch.Generator()
+        self._step = 0
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is evaluated: the averaged one where there is one."""
+        return self.network if self._averaged is None else self._averaged.module
+
+    def begin(self, folder: Path | None, initial: Mapping[str, Tensor] | None, *, compiled: bool) -> None:
+        """Bring network, optimizer and average to where the last checkpoint is, or to the start."""
+        if initial is not None:
+            self.network.load_state_dict(dict(initial))
+        optimizer = make_optimizer(self.network, self._recipe)
+        self._averaged = _average(self.network, self._recipe).to(self._device) if self._recipe.ema else None
+        model = torch.compile(self.network) if compiled else self.network
+        self._model, self._optimizer = self._fabric.setup(model, optimizer)
+        self._keeper = _Keeper(folder, self.network, self._optimizer, self._averaged)
+        self._step = self._keeper.load(self._device)
+
+    def run(self, watch: Callable[[Progress], None], validate_every: int) -> None:
+        """Train to the end."""
+        fabric, per_epoch = self._fabric, self._steps_per_epoch
+        reader = batches_of(self._data.train, self._side, self._device, self._recipe, self._seed)
+        self._model.train()
+        looked, images = time.perf_counter(), 0
+        while self._step < self.steps:
+            epoch, first = divmod(self._step, per_epoch)
+            indices = order(self._seed, epoch, len(self._data.train))[: per_epoch * self._batch]
+            rows = indices.reshape(per_epoch, self._batch)[first:, fabric.global_rank :: fabric.world_size]
+            for pixels, labels in reader.read(list(rows), self._step):
+                loss, rate = self._train_on(pixels, labels)
+                images += self._batch
+                if self._step % LOOK_EVERY and self._step % per_epoch:
+                    continue
+                value = float(loss)
+                if not math.isfinite(value):
+                    raise MnasError(
+                        f"train: the loss is {value} at step {self._step} of {self.steps}; the last good state is "
+                        "kept: lower the learning rate"
+                    )
+                speed = images / (time.perf_counter() - looked)
+                accuracy = self._validated(validate_every)
+                watch(Progress(self._step, self.steps, self._step // per_epoch, value, rate, speed, accuracy))
+                looked, images = time.perf_counter(), 0
+                self._keeper.maybe_save(self._step, last=self._step == self.steps)
+
+    def _train_on(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+        """One step; its loss and its learning rate."""
+        rate = self._recipe.rate(self._step, self._steps_per_epoch)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        rank = self._fabric.global_rank
+        torch.manual_seed(step_seed(self._seed, self._step, rank))  # of dropout and drop-connect
+        self._generator.manual_seed(step_seed(self._seed, self._step, AUGMENTATION + rank))
+        inputs = train_batch(pixels, self._recipe, self._side, self._generator)
+        size = self._micro_batch or len(inputs)
+        total = torch.zeros((), device=inputs.device)
+        for start in range(0, len(inputs), size):
+            part, last = slice(start, start + size), start + size >= len(inputs)
+            with self._fabric.no_backward_sync(self._model, enabled=not last and self._fabric.world_size > 1):
+                loss = self._loss(self._model(inputs[part]), labels[part]) * (len(labels[part]) / len(labels))
+                self._fabric.backward(loss)
+            total += loss.detach()
+        if self._recipe.clip_norm:
+            self._fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=self._recipe.clip_norm, error_if_nonfinite=False
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._averaged is not None:
+            self._averaged.update_parameters(self.network)
+        self._step += 1
+        return total, rate
+
+    def _validated(self, every: int) -> float | None:
+        """Accuracy on the validation part, after an epoch where it is asked for."""
+        epoch, rest = divmod(self._step, self._steps_per_epoch)
+        if rest or not every or epoch % every:
+            return None
+        accuracy = accuracy_of(self.judged, self._data.val, self._side, self._device)
+        self._model.train()
+        return accuracy
+
+
+def _fabric(precision: str) -> Any:
+    """Lightning's Fabric on what this machine has; bf16 on GPUs that know it, else fp32."""
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:
+        raise MnasError("train: lightning-fabric is not installed; pip install 'mnas[train]'") from None
+    if precision not in PRECISIONS:
+        raise MnasError(f"precision: {precision!r} is none of {', '.join(PRECISIONS)}; choose one")
+    gpu = torch.cuda.is_available()
+    if precision == "auto":
+        precision = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
+    names: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+    if gpu:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices="auto" if gpu else 1, precision=names[precision])
+    if fabric.world_size > 1:
+        fabric.launch()
+    return fabric
+
+
+def _average(network: nn.Module, recipe: Recipe) -> Any:
+    """torch's moving average of a network, with TensorFlow's decay that warms up, over batch-norm statistics too."""
+    from torch.optim.swa_utils import AveragedModel
+
+    def mix(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+        weight = 1 - recipe.average_decay(int(count))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, currents, weight)
+        else:  # how many batches batch norm has seen
+            torch._foreach_copy_(averages, currents)
+
+    return AveragedModel(network, multi_avg_fn=mix, use_buffers=True)  # type: ignore[arg-type]
+
+
+class _Keeper:
+    """Keeps a training's state in a folder: one file that is always whole."""
+
+    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any) -> None:
+        self._file = None if folder is None else folder / CHECKPOINT
+        self._network, self._optimizer, self._averaged = network, optimizer, averaged
+        self._saved = time.monotonic()
+
+    def load(self, device: torch.device) -> int:
+        """The step that the state is of, which is set; 0 where there is none."""
+        if self._file is None or not self._file.is_file():
+            return 0
+        try:
+            state = torch.load(self._file, map_location=device, weights_only=True)
+            self._network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            if self._averaged is not None:
+                self._averaged.load_state_dict(state["averaged"])
+            return int(state["step"])
+        except Exception as error:  # torch raises many kinds for a file that is none of its own
+            reason = str(error).splitlines()[0]
+            raise MnasError(f"{self._file}: is of another training ({reason}); remove it to begin anew") from None
+
+    def maybe_save(self, step: int, *, last: bool) -> None:
+        """Save where the last state is old enough, or it is the last."""
+        if self._file is None or (not last and time.monotonic() < self._saved + CHECKPOINT_SECONDS):
+            return
+        state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
+        if self._averaged is not None:
+            state["averaged"] = self._averaged.state_dict()
+        target = self._file.with_suffix(".new")
+        try:
+            torch.save(state, target)
+            os.replace(target, self._file)
+        except (OSError, RuntimeError) as error:
+            target.unlink(missing_ok=True)
+            raise MnasError(f"{self._file}: cannot be written ({error}); make room, then go on with --resume") from None
+        self._saved = time.monotonic()
+
+
+@torch.inference_mode()
+def logits_of(network: nn.Module, part: Part, side: int, device: torch.device) -> Tensor:
+    """Logits of all images of a part, in order, in evaluation mode: shape (N, classes), on the CPU."""
+    network.eval()
+    found = []
+    starts = range(0, len(part), EVALUATION_BATCH)
+    indices = [np.arange(start, min(start + EVALUATION_BATCH, len(part))) for start in starts]
+    for images, _ in batches_of(part, side, device, None).read(indices, 0):
+        found.append(network(normalised(resized(images, side))).float().cpu())
+    return torch.cat(found) if found else torch.empty(0, 0)
+
+
+def accuracy_of(network: nn.Module, part: Part, side: int, device: torch.device) -> float:
+    """Share of a part's images whose class is the network's first."""
+    logits = logits_of(network, part, side, device)
+    return float((logits.argmax(1) == torch.from_numpy(part.labels)).double().mean())

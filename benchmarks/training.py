@@ -1,0 +1,152 @@
+"""How fast the training loop is beside a plain one, and what a search over trainings found.
+
+    python benchmarks/training.py speed --data IMAGES             # small images of one size, such as Fashion-MNIST
+    python benchmarks/training.py search --data IMAGES --run RUN  # a run of mnas search --evaluator train
+
+``speed``: images a second of the same network, batch and augmentation (shift and flip), in turns in one process on one
+thread: our loop, and a plain one (DataLoader, PIL, fp32, torch's default memory format).
+
+``search``: the run's best network, B0, and random members of its space of the best's MACs (within 2 %), each trained
+under the run's proxy with seeds that the search did not use, and judged on the test part, which it did not see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from baselines import load
+from search_spaces import Architecture, architecture_cost, load_space
+
+BATCH = 64
+ROUNDS = 5
+STEPS = 12
+RANDOM_NETWORKS = 3
+
+
+def speed(data: str, run: str, seeds: int, workers: int) -> None:
+    import torch
+    from PIL import Image
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    from baselines.training.data import load_data
+    from baselines.training.recipe import load_recipe
+    from baselines.training.train import train
+    from search_spaces.adaptation import adapted
+    from search_spaces.network import build_network
+
+    torch.set_num_threads(1)
+    images = load_data(data)
+    images = replace(images, train=images.train.take(np.arange(BATCH * STEPS)))
+    architecture = adapted(load("efficientnet_b0").architecture, 32, len(images.classes))
+    recipe = load_recipe("proxy").with_values(epochs=1, batch=BATCH)
+
+    class Plain:
+        """A data set as tutorials have it."""
+
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+        def __len__(self) -> int:
+            return len(images.train)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            image = Image.fromarray(images.train.images[index]).resize((32, 32), Image.Resampling.BICUBIC)
+            padded = Image.new("RGB", (40, 40))
+            padded.paste(image, (4, 4))
+            left, top = np.random.randint(0, 9, 2)
+            image = padded.crop((left, top, left + 32, top + 32))
+            if np.random.rand() < 0.5:
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            values = (torch.from_numpy(np.array(image)).float() / 255 - self.mean) / self.std
+            return values.permute(2, 0, 1).contiguous(), int(images.train.labels[index])
+
+    network = build_network(architecture)
+    optimizer = torch.optim.SGD(network.parameters(), 0.05, 0.9, nesterov=True)
+
+    def plain() -> float:
+        started = time.perf_counter()
+        for inputs, labels in DataLoader(Plain(), BATCH, shuffle=True):  # type: ignore[arg-type]
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(inputs), labels).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+        return len(images.train) / (time.perf_counter() - started)
+
+    def ours() -> float:
+        return len(images.train) / train(architecture, images, recipe).seconds
+
+    plain(), ours()
+    found = [(ours(), plain()) for _ in range(ROUNDS)]
+    ratio = statistics.median(fast / slow for fast, slow in found)
+    fast, slow = (statistics.median(values) for values in zip(*found, strict=True))
+    print(f"B0 at 32 px, batch {BATCH}, one thread: ours {fast:.0f} images/s, plain {slow:.0f}: {ratio:.2f} times")
+
+
+def judged(job: tuple[str, Architecture, int]) -> float:
+    """Accuracy on the test part of a network trained under a proxy with a seed."""
+    import torch
+
+    from baselines.training.train import accuracy_of, train
+    from nas.evaluators.proxy_training import ProxyTraining, proxy_of
+
+    name, architecture, seed = job
+    torch.set_num_threads(1)
+    evaluator = ProxyTraining(proxy_of(name))
+    adapted = evaluator.adapted(architecture)
+    trained = train(adapted, evaluator.data, evaluator.recipe, seed=seed)
+    return accuracy_of(trained.averaged, evaluator.data.test, adapted.resolution, torch.device("cpu"))
+
+
+def search(data: str, run: str, seeds: int, workers: int) -> None:
+    from nas.journal import Journal
+    from search_spaces.sampling import MacsDistribution
+
+    with Journal.open(Path(run)) as journal:
+        best, settings = journal.best(), journal.settings
+    space = load_space(settings.space)
+    macs = best.cost.macs
+    rows = MacsDistribution(space).sample_indices(
+        np.random.default_rng(0), RANDOM_NETWORKS, round(0.98 * macs), round(1.02 * macs)
+    )
+    networks = {"the best found": best.architecture, "EfficientNet-B0": load("efficientnet_b0").architecture}
+    networks |= {f"random {number + 1}": network for number, network in enumerate(space.decode_indices(rows))}
+    jobs = [(settings.evaluator, network, 1 + seed) for network in networks.values() for seed in range(seeds)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        accuracy = np.array(list(pool.map(judged, jobs))).reshape(len(networks), seeds)
+    print(f"{settings.evaluator}: accuracy on the test part, seeds 1 to {seeds}")
+    for (name, network), values in zip(networks.items(), accuracy, strict=True):
+        difference = accuracy[0] - values
+        spread = difference.std(ddof=1) / seeds**0.5
+        each = ", ".join(f"{100 * value:.2f}" for value in values)
+        line = f"{name}: {architecture_cost(network).macs / 1e6:.1f}M MACs at 224 px, {100 * values.mean():.2f} "
+        line += f"± {100 * values.std(ddof=1):.2f} % ({each})"
+        if name != "the best found":
+            line += f"; the best is {100 * difference.mean():+.2f} ± {100 * spread:.2f} points above, seed by seed"
+        print(line, flush=True)
+
+
+PARTS = {"speed": speed, "search": search}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Training: speed, and what a search over trainings found.")
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--run", default="")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    PARTS[arguments.part](arguments.data, arguments.run, arguments.seeds, arguments.workers)
+
+
+if __name__ == "__main__":
+    main()

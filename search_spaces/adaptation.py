@@ -1,0 +1,45 @@
+"""An architecture as it is trained on other images than ImageNet's: another side, other classes, other widths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from search_spaces.architecture import Architecture, check_number, round_filters
+
+# Below this side, in pixels, the stem keeps the resolution: B0 would see 32 px images as one pixel, five halvings on.
+SMALL_SIDE = 64
+
+
+def adapted(
+    architecture: Architecture, resolution: int | None = None, num_classes: int | None = None, width: float = 1.0
+) -> Architecture:
+    """The architecture for images of another side and for other classes.
+
+    Below `SMALL_SIDE` pixels the stem's stride is 1, as is usual for CIFAR; so B0 at 32 px ends with maps of 2 x 2.
+    With a width, the channels of stem, stages and head are multiplied and rounded as in compound scaling.
+
+    Args:
+        resolution: side of the image in pixels; None for that of the architecture.
+        num_classes: None for those of the architecture.
+        width: factor on channels, above 0.
+
+    Raises:
+        FieldError: a value breaks its rule, such as a resolution below the total stride.
+    """
+    check_number("width", width, 0.05, 50)
+    side = architecture.resolution if resolution is None else resolution
+    stem = replace(architecture.stem, stride=1) if side < SMALL_SIDE else architecture.stem
+    changed = replace(
+        architecture,
+        resolution=side,
+        num_classes=architecture.num_classes if num_classes is None else num_classes,
+        stem=stem,
+    )
+    if width == 1:
+        return changed
+    return replace(
+        changed,
+        stem=replace(stem, out_channels=round_filters(stem.out_channels, width)),
+        stages=tuple(replace(stage, out_channels=round_filters(stage.out_channels, width)) for stage in changed.stages),
+        head=replace(changed.head, out_channels=round_filters(changed.head.out_channels, width)),
+    )

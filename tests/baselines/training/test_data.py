@@ -1,0 +1,229 @@
+"""Images from every kind of source, and what is held out of them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from baselines.training.data import ImageData, load_data, stratified
+from search_spaces import MnasError
+from tests.baselines.training.images import COLOURS, pixels, write_folders
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def contents(part: object) -> list[bytes]:
+    return [np.asarray(part.images[index]).tobytes() for index in range(len(part))]  # type: ignore[attr-defined,arg-type]
+
+
+def test_one_folder_is_split_by_class_and_nothing_is_in_two_parts(tmp_path: Path) -> None:
+    data = load_data(str(write_folders(tmp_path / "images", count=30)))
+    assert data.classes == tuple(COLOURS)
+    for part, each in ((data.train, 24), (data.val, 3), (data.test, 3)):
+        assert np.bincount(part.labels).tolist() == [each] * 3
+    seen = [set(contents(part)) for part in (data.train, data.val, data.test)]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 90
+    assert data.side == 16
+    assert data.train.packed
+
+
+def test_the_seed_decides_what_is_held_out(tmp_path: Path) -> None:
+    root = str(write_folders(tmp_path / "images", count=30))
+    first, again, other = (load_data(root, seed) for seed in (0, 0, 1))
+    assert contents(first.val) == contents(again.val) != contents(other.val)
+    assert first.fingerprint == again.fingerprint == other.fingerprint
+
+
+def test_parts_that_are_there_are_kept(tmp_path: Path) -> None:
+    for seed, part in enumerate(("train", "val", "test")):
+        write_folders(tmp_path / "images" / part, count=10 - seed, seed=seed)
+    data = load_data(str(tmp_path / "images"))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [30, 27, 24]
+
+
+def test_without_a_val_part_one_is_held_out_of_train_and_test_is_left_alone(tmp_path: Path) -> None:
+    write_folders(tmp_path / "images" / "train", count=20)
+    write_folders(tmp_path / "images" / "test", count=5, seed=1)
+    data = load_data(str(tmp_path / "images"))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [54, 6, 15]
+
+
+def test_other_images_have_another_fingerprint(tmp_path: Path) -> None:
+    first = load_data(str(write_folders(tmp_path / "a")))
+    other = load_data(str(write_folders(tmp_path / "b", seed=1)))
+    copy = load_data(str(write_folders(tmp_path / "c")))
+    assert first.fingerprint == copy.fingerprint != other.fingerprint
+
+
+def test_images_of_several_sizes_are_read_from_their_files(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "images")
+    Image.fromarray(pixels("red", 1, 40)[0]).save(root / "red" / "large.png")
+    data = load_data(str(root))
+    assert data.side is None
+    assert not data.train.packed
+    sides = {data.train.images[index].shape for index in range(len(data.train))}
+    assert sides <= {(16, 16, 3), (40, 40, 3)}
+
+
+def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "images")
+    (root / "red" / "000.png").write_bytes(b"no image")
+    (root / "blue" / "001.png").write_bytes((root / "blue" / "002.png").read_bytes()[:60])
+    for _ in range(2):  # packed, and from the cache
+        data = load_data(str(root))
+        assert sorted(Path(name).name for name in data.skipped) == ["000.png", "001.png"]
+        assert len(data.train) + len(data.val) + len(data.test) == 58
+
+
+def idx(values: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_files(tmp_path: Path, *, packed: bool) -> None:
+    rng = np.random.default_rng(0)
+    for prefix, count in (("train", 50), ("t10k", 20)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = np.arange(count, dtype=np.uint8) % 10
+        for name, values in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
+            content = idx(values)
+            (tmp_path / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+    data = load_data(str(tmp_path))
+    assert (len(data.train), len(data.val), len(data.test), data.side) == (40, 10, 20, 28)
+    assert (data.test.images[3] == images[3][..., None]).all()
+    assert data.test.labels.tolist() == labels.tolist()
+
+
+def cifar_rows(count: int, labels_before: int, seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 256, (count, labels_before + 3072), dtype=np.uint8)
+    rows[:, labels_before - 1] = np.arange(count) % 10
+    rows[:, 0] = np.arange(count) % 10
+    return rows.tobytes()
+
+
+@pytest.mark.parametrize("archived", [True, False])
+def test_cifar_in_binary_form(tmp_path: Path, *, archived: bool) -> None:
+    files = {f"data_batch_{number}.bin": cifar_rows(20, 1, number) for number in range(1, 6)}
+    files |= {"test_batch.bin": cifar_rows(10, 1, 0), "batches.meta.txt": b"\n".join(b"c%d" % i for i in range(10))}
+    source = tmp_path / "cifar-10-binary.tar.gz"
+    if archived:
+        with tarfile.open(source, "w:gz") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    else:
+        source = tmp_path / "cifar"
+        source.mkdir()
+        for name, content in files.items():
+            (source / name).write_bytes(content)
+    data = load_data(str(source))
+    assert (len(data.train), len(data.val), len(data.test), data.side) == (90, 10, 10, 32)
+    assert data.classes == tuple(f"c{number}" for number in range(10))
+    # The first 1024 bytes are red, row by row.
+    row = np.frombuffer(files["test_batch.bin"], np.uint8)[1:3073]
+    assert (data.test.images[0] == row.reshape(3, 32, 32).transpose(1, 2, 0)).all()
+
+
+def test_cifar_100_has_the_fine_labels(tmp_path: Path) -> None:
+    (tmp_path / "train.bin").write_bytes(cifar_rows(1000, 2, 0))
+    (tmp_path / "test.bin").write_bytes(cifar_rows(50, 2, 1))
+    with pytest.raises(MnasError, match=r"class '10' of .* has no image"):
+        load_data(str(tmp_path))
+
+
+def no_train(root: Path) -> None:
+    write_folders(root / "val")
+
+
+def one_class(root: Path) -> None:
+    write_folders(root)
+    for name in ("blue", "green"):
+        (root / name).rename(root.parent / name)
+
+
+def empty_class(root: Path) -> None:
+    (write_folders(root) / "violet").mkdir()
+
+
+def strange_class(root: Path) -> None:
+    write_folders(root / "train")
+    (write_folders(root / "val") / "red").rename(root / "val" / "violet")
+
+
+def nothing(root: Path) -> None:
+    root.mkdir()
+
+
+def cut_short(root: Path) -> None:
+    root.mkdir()
+    (root / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((5, 4, 4), dtype=np.uint8))[:-3])
+
+
+def no_labels(root: Path) -> None:
+    root.mkdir()
+    (root / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((5, 4, 4), dtype=np.uint8)))
+
+
+def half_a_batch(root: Path) -> None:
+    root.mkdir()
+    for number in range(1, 6):
+        (root / f"data_batch_{number}.bin").write_bytes(b"\x00" * 3000)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (no_train, "has val but no train"),
+        (one_class, "has one class, 'red'"),
+        (empty_class, "class 'violet' of .* has no image"),
+        (strange_class, "class 'violet' is in .*val but not in .*train"),
+        (nothing, "has no class folders with images"),
+        (cut_short, r"says \(5, 4, 4\) but holds 77 values"),
+        (no_labels, "has no file train-labels"),
+        (half_a_batch, "has 3000 bytes, no whole images"),
+    ],
+)
+def test_data_that_cannot_be_used(tmp_path: Path, make: object, message: str) -> None:
+    make(tmp_path / "images")  # type: ignore[operator]
+    with pytest.raises(MnasError, match=message):
+        load_data(str(tmp_path / "images"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere", "there is no folder nowhere"),
+        ("hf:cifar10", "datasets is not installed|cannot be loaded"),
+        (__file__, "is neither a folder nor a binary archive"),
+    ],
+)
+def test_sources_that_are_none(source: str, message: str) -> None:
+    with pytest.raises(MnasError, match=message):
+        load_data(source)
+
+
+def test_a_share_of_the_images_is_every_classs_share() -> None:
+    labels = np.repeat([0, 1, 2], (600, 300, 100))
+    few, many = stratified(labels, 100), stratified(labels, 500)
+    assert np.bincount(labels[few]).tolist() == pytest.approx([60, 30, 10], abs=1)
+    assert np.bincount(labels[many]).tolist() == pytest.approx([300, 150, 50], abs=1)
+    assert set(few) < set(many)
+    assert stratified(labels, 5000).tolist() == list(range(1000))
+
+
+def test_a_record_of_the_data(tmp_path: Path) -> None:
+    data: ImageData = load_data(str(write_folders(tmp_path / "images")))
+    about = data.about()
+    assert (about["train"], about["val"], about["test"], about["classes"]) == (48, 6, 6, 3)

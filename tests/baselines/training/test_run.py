@@ -1,0 +1,156 @@
+"""`mnas train` and `mnas evaluate`, from begin to end, killed in between, and with what cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from baselines.intervals import wilson
+from baselines.training.data import Part
+from baselines.training.evaluate import evaluate
+from baselines.training.run import HISTORY, SETTINGS, WEIGHTS
+from baselines.training.train import CHECKPOINT
+from nas.__main__ import main
+from tests.baselines.training.images import write_folders
+from tests.processes import environment
+
+pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
+
+OPTIONS = ("--recipe", "proxy", "--epochs", "3", "--batch", "16", "--width", "0.25")
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return write_folders(tmp_path / "images", count=60, side=16)
+
+
+def test_a_training_and_what_it_is_worth(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "efficientnet_b0", "--data", str(images), *OPTIONS, "--out", "t", "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert trained["data"]["train"] == 3 * 49
+    assert trained["val"]["images"] == 15
+    assert {path.name for path in Path("t").iterdir()} == {"spec.yaml", SETTINGS, WEIGHTS, HISTORY, "tensorboard"}
+    lines = Path("t", HISTORY).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3"]
+    assert float(lines[-1].split(",")[-1]) == trained["val"]["top1"]
+    assert main(["evaluate", "t", "--json"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    confusion = np.array(judged["confusion"])
+    assert confusion.sum() == judged["images"] == 18
+    assert judged["top1"] == pytest.approx(confusion.diagonal().sum() / 18)
+    assert judged["top1_interval"] == list(wilson(judged["top1"], 18))
+    assert judged["top5"] == 1.0  # three classes
+    assert main(["evaluate", "t"]) == 0
+    assert "blue" in capsys.readouterr().out
+    # The folder's spec is the network as it is trained.
+    assert main(["show", "t/spec.yaml", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    stem = shown["spec"]["architecture"]["stem"]
+    assert (stem["stride"], stem["out_channels"]) == (1, 8)
+    assert shown["spec"]["architecture"]["num_classes"] == 3
+
+
+def test_killed_in_the_middle_of_an_epoch_and_resumed(images: Path) -> None:
+    """With signal 9, twice; the weights at the end are those of a training that never was."""
+    code = (
+        "import sys; from baselines.training import train as loop; loop.CHECKPOINT_SECONDS = 0.0; loop.LOOK_EVERY = 2; "
+        "from nas.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+
+    def run(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", code, "train", *arguments]
+        return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    begin = ("efficientnet_b0", "--data", str(images), *OPTIONS, "--out")
+    whole = run(*begin, "whole")
+    _, err = whole.communicate()
+    assert whole.returncode == 0, err
+    arguments = (*begin, "cut")
+    before = 0.0
+    for _ in range(2):
+        process = run(*arguments)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            state = Path("cut", CHECKPOINT)
+            if state.exists() and state.stat().st_mtime > before:
+                before = state.stat().st_mtime
+                break
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.kill()
+        process.communicate()
+        before = Path("cut", CHECKPOINT).stat().st_mtime
+        arguments = ("--resume", "cut")
+    last = run(*arguments)
+    _, err = last.communicate()
+    assert last.returncode == 0, err
+    ours, theirs = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+    # What is trained to its end is evaluated again, and nothing else.
+    again = run("--resume", "cut")
+    again.communicate()
+    assert again.returncode == 0
+
+
+def test_what_cannot_be_trained(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    data = ("--data", str(images))
+    for arguments, message in (
+        (("efficientnet_b0",), "train: give SPEC and --data"),
+        (("efficientnet_b0", "--data", "nowhere"), "there is no folder nowhere"),
+        (("efficientnet_b0", *data, "--resolution", "8"), "resolution: 8 is smaller than the network's total stride"),
+        (("efficientnet_b0", *data, "--precision", "fp8"), "precision: 'fp8' is none of"),
+        (("efficientnet_b0", *data, "--recipe", "papper"), "unknown recipe 'papper'"),
+        (("efficientnet_b0", *data, "--out", "full"), "is there already and is not empty"),
+        (("--resume", "full"), "holds no training"),
+        (("efficientnet_b0", "--resume", "full"), "leave SPEC and --data out"),
+    ):
+        assert main(["train", *arguments]) == 2, arguments
+        lines = capsys.readouterr().err.splitlines()
+        assert message in lines[-1]
+        assert all(line.startswith("mnas: packing") for line in lines[:-1])
+    assert not Path("runs").exists()
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_other_images_than_then_are_refused(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "efficientnet_b0", "--data", str(images), *OPTIONS, "--epochs", "1", "--out", "t"]) == 0
+    (images / "red" / "000.png").unlink()
+    capsys.readouterr()
+    assert main(["train", "--resume", "t"]) == 2
+    assert "is not what it was (fingerprint" in capsys.readouterr().err
+    assert main(["evaluate", "t", "--part", "tset"]) == 2
+    assert "part: 'tset' is none of train, val, test" in capsys.readouterr().err
+
+
+class Fixed(torch.nn.Module):
+    """Answers with the class that the red of the first pixel says."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        red = (images[:, 0, 0, 0] * 0.229 + 0.485) * 255
+        return -(red[:, None] - torch.tensor([0.0, 100.0, 200.0])).abs()
+
+
+def test_an_evaluation_against_hand_counted_answers() -> None:
+    answers = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2, 2])
+    labels = np.array([0, 1, 1, 1, 0, 2, 2, 2, 0, 1])
+    images = np.zeros((10, 8, 8, 3), dtype=np.uint8)
+    images[..., 0] = (100 * answers)[:, None, None]
+    found = evaluate(Fixed(), Part(images, labels), 8, torch.device("cpu"))
+    assert found.confusion.tolist() == [[1, 1, 1], [1, 2, 1], [0, 0, 3]]
+    assert (found.images, found.top1, found.top5) == (10, 0.6, 1.0)
+    assert found.recall() == pytest.approx([1 / 3, 1 / 2, 1.0])
+    assert found.interval == pytest.approx((0.3127, 0.8318), abs=1e-4)

@@ -1,0 +1,97 @@
+"""``--evaluator train``: accuracies of networks that were really trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from baselines import load
+from nas.__main__ import main
+from nas.check import check_evaluator
+from nas.evaluators.proxy_training import Proxy, ProxyTraining, proxy_of, with_fingerprint
+from nas.evaluators.registry import load_evaluator
+from search_spaces import FieldError, MnasError, SearchSpace
+from tests.baselines.training.images import write_folders
+
+pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return write_folders(tmp_path / "my images?", count=60, side=16)
+
+
+def test_a_name_says_all_of_a_proxy_and_nothing_that_is_usual(images: Path) -> None:
+    proxy = Proxy(str(images), epochs=2, width=0.25, images=90, repeats=2)
+    assert proxy_of(proxy.name) == proxy
+    assert proxy.name.endswith("/my%20images%3F?epochs=2&width=0.25&images=90&repeats=2") or proxy.name.endswith(
+        "/my images%3F?epochs=2&width=0.25&images=90&repeats=2"
+    )
+    assert proxy_of("train:folder") == Proxy("folder")
+    assert len(with_fingerprint(proxy).fingerprint) == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train:", "data: missing"),
+        ("train:x?epoch=3", "unknown part of the proxy 'epoch'; did you mean 'epochs'"),
+        ("train:x?epochs=many", "epochs: 'many' is not a number"),
+        ("train:x?epochs=0", "epochs: 0 is not"),
+        ("train:x?width=nan", "width: nan is not"),
+        ("train:x?epochs=1&epochs=2", "epochs"),
+        ("train:x?recipe=none", "unknown recipe 'none'"),
+    ],
+)
+def test_names_that_are_no_proxy(name: str, message: str) -> None:
+    with pytest.raises(MnasError, match=message):
+        proxy_of(name)
+
+
+def test_it_keeps_the_rules_of_evaluators(images: Path, space: SearchSpace) -> None:
+    proxy = Proxy(str(images), epochs=1, width=0.1, images=60)
+    findings = list(check_evaluator(ProxyTraining(proxy), space))
+    assert [finding for finding in findings if finding.problem] == []
+
+
+def test_what_it_trains_and_judges(images: Path) -> None:
+    evaluator = ProxyTraining(Proxy(str(images), epochs=3, width=0.25, images=90))
+    b0 = load("efficientnet_b0").architecture
+    assert len(evaluator.data.train) == 90
+    adapted = evaluator.adapted(b0)
+    assert (adapted.resolution, adapted.num_classes, adapted.stem.stride) == (16, 3, 1)
+    (first,), (again,), (other,) = (evaluator.evaluate([b0], seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.accuracy_std is None
+    assert 0 <= other.accuracy <= 1
+    repeated = ProxyTraining(Proxy(str(images), epochs=3, width=0.25, images=90, repeats=2))
+    (both,) = repeated.evaluate([b0])
+    assert both.accuracy == pytest.approx((first.accuracy + other.accuracy) / 2)  # with the seeds 0 and 1
+    assert both.accuracy_std is not None
+
+
+def test_other_images_or_a_side_that_is_too_small_are_refused(images: Path) -> None:
+    proxy = with_fingerprint(Proxy(str(images), epochs=1))
+    (images / "red" / "000.png").unlink()
+    with pytest.raises(MnasError, match="is not what it was"):
+        load_evaluator(proxy.name).check(load("efficientnet_b0").architecture)
+    with pytest.raises(FieldError, match="resolution: 8 is smaller"):
+        ProxyTraining(Proxy(str(images), resolution=8)).check(load("efficientnet_b0").architecture)
+
+
+def test_a_search_over_trainings(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proxy = ("--evaluator", "train", "--data", str(images), "--epochs", "1", "--width", "0.1", "--images", "60")
+    assert main(["search", *proxy, "--trials", "4", "--workers", "2", "--out", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["evaluator"].startswith("train:")
+    figure = found["best"]["spec"]["figures"][0]
+    assert figure["kind"] == "measured"
+    assert "a proxy that ranks networks" in figure["source"]
+    assert main(["search", "--resume", "run", "--trials", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 5
+    assert main(["search", "--data", str(images)]) == 2
+    assert "data: is of --evaluator train" in capsys.readouterr().err
