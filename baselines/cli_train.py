@@ -23,6 +23,7 @@ from baselines.console import (
     titled_table,
     whole,
 )
+from baselines.interrupts import interruptible
 from baselines.registry import load
 from search_spaces import MnasError, architecture_cost
 
@@ -72,6 +73,18 @@ def register(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_evaluate)
 
+    text = (
+        "Draw where trained networks see a class: class activation maps of the same images side by side, as figure 7 "
+        "of EfficientNet."
+    )
+    parser = commands.add_parser("cam", help="where trained networks look", description=text)
+    parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="of trainings, one or several")
+    parser.add_argument("--images", metavar="FILE", type=Path, nargs="+", required=True, help="image files")
+    parser.add_argument("--method", default="cam", help="cam or grad-cam (default: cam)")
+    parser.add_argument("--class", dest="of_class", metavar="NAME", help="whose maps (default: what each answers)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture to write, such as cam.png")
+    parser.set_defaults(run=run_cam)
+
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Train a network, or go on."""
@@ -93,8 +106,8 @@ def run_train(arguments: argparse.Namespace) -> None:
             f"{recipe.epochs} epochs, {recipe.batch} images a step, seed {settings.seed}, into {folder}",
         )
     try:
-        with _progress(recipe.epochs) as watch:
-            trained, data = run_training(folder, watch)
+        with _progress(recipe.epochs) as watch, interruptible() as stop:
+            trained, data = run_training(folder, watch, stop)
     except KeyboardInterrupt:
         print(f"mnas: go on with: mnas train --resume {shlex.quote(str(folder))}", file=sys.stderr)
         raise
@@ -136,6 +149,7 @@ def _begun(arguments: argparse.Namespace) -> Path:
     settings = TrainingSettings(
         data=arguments.data,
         fingerprint=data.fingerprint,
+        classes=data.classes,
         recipe=recipe,
         seed=arguments.seed,
         precision=arguments.precision,
@@ -151,10 +165,10 @@ def _begun(arguments: argparse.Namespace) -> Path:
 def _progress(epochs: int) -> Iterator[Any]:
     """A bar on stderr with images/s and time left; where that is no terminal, a line an epoch."""
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TimeElapsedColumn(), TextColumn("left")]
+    columns = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=12), TextColumn("left")]
     with Bar(
         *columns,
         TimeRemainingColumn(),
@@ -188,22 +202,16 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate what a folder has trained."""
     from baselines.training.data import PARTS, load_data
     from baselines.training.evaluate import evaluate
-    from baselines.training.run import WEIGHTS, opened
-    from baselines.weights import load_weights
-    from search_spaces.network import build_network
+    from baselines.training.run import trained_network
 
     if arguments.part not in PARTS:
         raise MnasError(f"part: {arguments.part!r} is none of {', '.join(PARTS)}; choose one")
-    spec, settings = opened(arguments.folder)
-    if not (arguments.folder / WEIGHTS).is_file():
-        raise MnasError(f"evaluate: {arguments.folder} is not trained to its end; mnas train --resume goes on with it")
-    network = build_network(spec.architecture)
-    load_weights(network, arguments.folder / WEIGHTS)
+    spec, settings, network = trained_network(arguments.folder)
     data = load_data(arguments.data or settings.data, settings.seed)
-    if len(data.classes) != spec.architecture.num_classes:
+    if data.classes != settings.classes:
+        other = min(set(data.classes) ^ set(settings.classes), default="another order")
         raise MnasError(
-            f"data: {data.source} has {len(data.classes)} classes, the network tells {spec.architecture.num_classes} "
-            "apart; give images with the same classes"
+            f"data: {data.source} has not the classes of the training (such as {other!r}); give images with the same"
         )
     found = evaluate(network, getattr(data, arguments.part), spec.architecture.resolution)
     if arguments.json:
@@ -230,3 +238,22 @@ def _class_table(found: Evaluation, data: ImageData) -> Table:
         mistaken = f"{data.classes[other]} ({row[other]})" if row[other] else ""
         table.add_row(data.classes[label], str(total), points(recall[label]), mistaken)
     return table
+
+
+def run_cam(arguments: argparse.Namespace) -> None:
+    """Draw class activation maps."""
+    from baselines.files import check_new, write_new
+    from baselines.training.cam import Subject, cam_grid
+    from baselines.training.run import trained_network
+
+    check_new(arguments.out)
+    if arguments.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise MnasError(f"out: {arguments.out} is no picture; end it in .png, .jpg or .webp")
+    subjects = []
+    for folder in arguments.folders:
+        spec, settings, network = trained_network(folder)
+        name = spec.name if len(arguments.folders) == 1 else folder.name
+        subjects.append(Subject(name, network, settings.classes))
+    grid = cam_grid(subjects, arguments.images, arguments.method, arguments.of_class)
+    write_new(arguments.out, grid.save)
+    show(pointer("Written:", str(arguments.out)))

@@ -25,6 +25,7 @@ from baselines.console import (
     show,
     whole,
 )
+from baselines.interrupts import interruptible
 from baselines.registry import load
 from baselines.report import describe
 from baselines.spec import BaselineSpec, write_spec
@@ -224,7 +225,7 @@ def _search_into(folder: Path, journal: Journal, *, new: bool) -> bool:
     from nas.journal import JournalError
     from nas.monitor import Progress, TensorBoard
     from nas.search import run_search
-    from nas.watch import Watch, interruptible
+    from nas.watch import Watch
 
     settings = journal.settings
     history = journal.history()

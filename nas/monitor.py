@@ -77,10 +77,11 @@ class Progress:
     def running(self) -> Iterator[Progress]:
         """Show the bar while inside."""
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = [TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        # All of it fits 80 columns: where it does not, numbers are cut first.
+        columns = [TextColumn("trials"), BarColumn(bar_width=12), MofNCompleteColumn()]
         left = [TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")]
         with Bar(*columns, *left, console=Console(stderr=True), disable=not sys.stderr.isatty()) as self._bar:
             self._task = self._bar.add_task("", total=self._total)
@@ -100,4 +101,4 @@ class Progress:
         best = self._best
         if best is None or best.metrics is None or best.reward is None:
             return "none succeeded yet"
-        return f"best reward {best.reward:.4f}: {points(best.metrics.accuracy)} at {millions(best.cost.macs)} MACs"
+        return f"best {points(best.metrics.accuracy)} at {millions(best.cost.macs)} MACs"

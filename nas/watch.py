@@ -1,12 +1,8 @@
-"""What watches a search from the command line: journal, TensorBoard and progress bar, and the keys that stop it."""
+"""What watches a search from the command line: journal, TensorBoard and progress bar."""
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.controllers.base import Controller
@@ -36,28 +32,3 @@ class Watch(SearchEvents):
         self.journal.completed(trials)
         self.board.record(trials, controller.diagnostics())
         self.progress.record(trials)
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """While inside, the first Ctrl-C asks to begin nothing more, and the second, or a SIGTERM, ends at once.
-
-    Gives what says whether the first has happened.
-
-    Raises:
-        KeyboardInterrupt: on the second.
-    """
-    stop = threading.Event()
-
-    def interrupt(number: int, frame: object) -> None:
-        if stop.is_set() or number == signal.SIGTERM:
-            raise KeyboardInterrupt
-        stop.set()
-        print("mnas: finishing what is under way; Ctrl-C again ends at once", file=sys.stderr, flush=True)
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.training.data import Images, Part, Pixels
+from baselines.training.data import PACKED_SIDE, Images, Part, Pixels
 from baselines.training.recipe import Recipe
 
 # Packed images up to this many bytes are put on the device at once.
 ON_DEVICE_BYTES = 4 * 2**30
 READERS = 4
-EVALUATION_CROP = 0.875
 
 
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
@@ -96,20 +95,21 @@ class _Cut:
         if self._recipe is not None and self._recipe.crop == "resize":
             box = random_area(pixels.shape[:2], np.random.default_rng((self._seed, step, index)))
         else:
-            box = middle(pixels.shape[:2], self._side)
+            box = seen(pixels.shape[:2], self._side)
         return torch.from_numpy(cut(pixels, box, self._side))
 
 
 Box = tuple[float, float, float, float]
 
 
-def middle(size: Sequence[int], side: int) -> Box:
-    """Left, top, right and bottom of the centre crop: side / (side + 32) of the shorter side.
+def seen(size: Sequence[int], side: int) -> Box:
+    """Left, top, right and bottom of what is evaluated of an image: of small ones all, of others the centre crop.
 
-    Source: tensorflow/tpu preprocessing.py as of the original release, as timm keeps it (crop_pct 0.875 at 224).
+    The crop is side / (side + 32) of the shorter side, as in tensorflow/tpu preprocessing.py of the original release
+    and in timm (crop_pct 0.875 at 224).
     """
     height, width = size
-    part = min(height, width) * side / (side + 32)
+    part = min(height, width) * (1 if max(size) <= PACKED_SIDE else side / (side + 32))
     left, top = (width - part) / 2, (height - part) / 2
     return left, top, left + part, top + part
 

@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,9 @@ from search_spaces.serialization import from_dict
 
 if TYPE_CHECKING:
     from baselines.training.train import Progress, Trained
+    from search_spaces.network import Network
 
 SETTINGS, SPEC, WEIGHTS, HISTORY = "training.json", "spec.yaml", "weights.safetensors", "history.csv"
-# Of images of several sizes, where no side is asked for, a network is trained at its own.
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class TrainingSettings:
     Attributes:
         data: as `baselines.training.data.load_data` takes it.
         fingerprint: of the data; other images are refused.
+        classes: names, in the order of the labels.
         recipe: in full.
         seed: of everything random.
         precision, micro_batch, compiled: as `baselines.training.train.train` takes them.
@@ -51,6 +52,7 @@ class TrainingSettings:
 
     data: str
     fingerprint: str
+    classes: tuple[str, ...]
     recipe: Recipe
     seed: int = 0
     precision: str = "auto"
@@ -114,10 +116,13 @@ def trained_spec(spec: BaselineSpec, data: ImageData, resolution: int | None, wi
     return BaselineSpec(spec.name, architecture, Provenance(f"{spec.name}, adapted to its images by mnas train"))
 
 
-def run_training(folder: Path, watch: Callable[[Progress], None]) -> tuple[Trained, ImageData]:
-    """Train in a folder, from where it is to its end.
+def run_training(
+    folder: Path, watch: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
+) -> tuple[Trained, ImageData]:
+    """Train in a folder, from where it is to its end, or until it is to stop.
 
     Raises:
+        KeyboardInterrupt: it was to stop.
         MnasError: as `baselines.training.train.train`, the data is not what it was, or another process trains there.
     """
     from baselines.training.train import CHECKPOINT, train
@@ -156,6 +161,7 @@ def run_training(folder: Path, watch: Callable[[Progress], None]) -> tuple[Train
             compiled=bool(settings.compiled),
             watch=watched,
             validate_every=1,
+            stop=stop,
         )
         if not (folder / WEIGHTS).exists():
             save_weights(trained.averaged, folder / WEIGHTS)  # type: ignore[arg-type]
@@ -183,6 +189,18 @@ def _append(file: Path, progress: Progress) -> None:
         raise MnasError(f"{file}: cannot be written ({error.strerror}); make room, then go on with --resume") from None
 
 
-def with_fingerprint(settings: TrainingSettings, data: ImageData) -> TrainingSettings:
-    """The settings that also say what the data is."""
-    return replace(settings, fingerprint=data.fingerprint)
+def trained_network(folder: Path) -> tuple[BaselineSpec, TrainingSettings, Network]:
+    """What a folder has trained: spec, settings, and the network with its weights.
+
+    Raises:
+        MnasError: it holds no training, or one that is not at its end.
+    """
+    from baselines.weights import load_weights
+    from search_spaces.network import build_network
+
+    spec, settings = opened(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise MnasError(f"training: {folder} is not at its end; mnas train --resume goes on with it")
+    network = build_network(spec.architecture)
+    load_weights(network, folder / WEIGHTS)
+    return spec, settings, network

@@ -87,8 +87,10 @@ def train(
     precision: str = "auto",
     micro_batch: int | None = None,
     compiled: bool = False,
+    devices: int | str = "auto",
     watch: Callable[[Progress], None] = lambda progress: None,
     validate_every: int = 0,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train a network.
 
@@ -101,10 +103,13 @@ def train(
         precision: one of `PRECISIONS`.
         micro_batch: images at once; the gradients of several are added up to the recipe's batch. None: all at once.
         compiled: whether to compile the network.
+        devices: how many GPUs, where there are some; ``auto`` for all.
         watch: is told how it goes.
         validate_every: epochs between looks at the validation part; 0 for none.
+        stop: whether to end after the step that is under way; its state is kept.
 
     Raises:
+        KeyboardInterrupt: it was to stop before its end.
         MnasError: classes do not fit, the loss is no number any more, or a checkpoint is of something else.
     """
     if architecture.num_classes != len(data.classes):
@@ -112,10 +117,10 @@ def train(
             f"num_classes: the network tells {architecture.num_classes} classes apart, the data has "
             f"{len(data.classes)}; give it as many"
         )
-    training = _Training(architecture, data, recipe, seed, precision, micro_batch)
+    training = _Training(architecture, data, recipe, seed, _fabric(precision, devices), micro_batch)
     training.begin(folder, initial, compiled=compiled)
     began = time.perf_counter()
-    training.run(watch, validate_every)
+    training.run(watch, validate_every, stop)
     return Trained(training.network, training.judged, training.steps, time.perf_counter() - began)
 
 
@@ -128,11 +133,11 @@ class _Training:
         data: ImageData,
         recipe: Recipe,
         seed: int,
-        precision: str,
+        fabric: Any,
         micro_batch: int | None,
     ) -> None:
-        self._fabric = _fabric(precision)
-        self._device = self._fabric.device
+        self._fabric = fabric
+        self._device = fabric.device
         self._data, self._recipe, self._seed, self._micro_batch = data, recipe, seed, micro_batch
         self._side = architecture.resolution
         self._batch = min(recipe.batch, len(data.train))
@@ -161,8 +166,8 @@ class _Training:
         self._keeper = _Keeper(folder, self.network, self._optimizer, self._averaged)
         self._step = self._keeper.load(self._device)
 
-    def run(self, watch: Callable[[Progress], None], validate_every: int) -> None:
-        """Train to the end."""
+    def run(self, watch: Callable[[Progress], None], validate_every: int, stop: Callable[[], bool]) -> None:
+        """Train to the end, or until it is to stop."""
         fabric, per_epoch = self._fabric, self._steps_per_epoch
         reader = batches_of(self._data.train, self._side, self._device, self._recipe, self._seed)
         self._model.train()
@@ -174,7 +179,8 @@ class _Training:
             for pixels, labels in reader.read(list(rows), self._step):
                 loss, rate = self._train_on(pixels, labels)
                 images += self._batch
-                if self._step % LOOK_EVERY and self._step % per_epoch:
+                stopped = stop() and self._step < self.steps
+                if self._step % LOOK_EVERY and self._step % per_epoch and not stopped:
                     continue
                 value = float(loss)
                 if not math.isfinite(value):
@@ -186,7 +192,10 @@ class _Training:
                 accuracy = self._validated(validate_every)
                 watch(Progress(self._step, self.steps, self._step // per_epoch, value, rate, speed, accuracy))
                 looked, images = time.perf_counter(), 0
-                self._keeper.maybe_save(self._step, last=self._step == self.steps)
+                if self._step == self.steps or self._keeper.is_due or stopped:
+                    self._keeper.save(self._step)
+                if stopped:
+                    raise KeyboardInterrupt
 
     def _train_on(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """One step; its loss and its learning rate."""
@@ -226,7 +235,7 @@ class _Training:
         return accuracy
 
 
-def _fabric(precision: str) -> Any:
+def _fabric(precision: str, devices: int | str) -> Any:
     """Lightning's Fabric on what this machine has; bf16 on GPUs that know it, else fp32."""
     try:
         from lightning_fabric import Fabric
@@ -241,7 +250,7 @@ def _fabric(precision: str) -> Any:
     if gpu:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
-    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices="auto" if gpu else 1, precision=names[precision])
+    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=devices if gpu else 1, precision=names[precision])
     if fabric.world_size > 1:
         fabric.launch()
     return fabric
@@ -284,9 +293,14 @@ class _Keeper:
             reason = str(error).splitlines()[0]
             raise MnasError(f"{self._file}: is of another training ({reason}); remove it to begin anew") from None
 
-    def maybe_save(self, step: int, *, last: bool) -> None:
-        """Save where the last state is old enough, or it is the last."""
-        if self._file is None or (not last and time.monotonic() < self._saved + CHECKPOINT_SECONDS):
+    @property
+    def is_due(self) -> bool:
+        """Whether the last state is old enough."""
+        return time.monotonic() >= self._saved + CHECKPOINT_SECONDS
+
+    def save(self, step: int) -> None:
+        """Write the state after a step. Raises `MnasError` where that fails."""
+        if self._file is None:
             return
         state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
         if self._averaged is not None:

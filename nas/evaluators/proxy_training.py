@@ -161,7 +161,7 @@ class ProxyTraining(Evaluator):
 
         found = []
         for repeat in range(self._proxy.repeats):
-            trained = train(architecture, self.data, self.recipe, seed=self._proxy.repeats * seed + repeat)
+            trained = train(architecture, self.data, self.recipe, seed=self._proxy.repeats * seed + repeat, devices=1)
             device = next(trained.averaged.parameters()).device
             found.append(accuracy_of(trained.averaged, self.data.val, architecture.resolution, device))
         return Metrics(fmean(found), stdev(found) if len(found) > 1 else None)

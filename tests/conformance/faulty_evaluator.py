@@ -9,14 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import nas
 from nas.evaluators.base import Evaluator, Metrics
 from search_spaces import Architecture, FieldError
 
-GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO = range(1, 10)
+GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO, WHERE = range(1, 11)
 
 
 class Faulty(Evaluator):
-    """Good ones have an accuracy of their resolution in thousandths; `WHO` tells the process by its accuracy."""
+    """Good ones have an accuracy of their resolution in thousandths.
+
+    `WHO` tells the process by its accuracy, `WHERE` the project's code by its error.
+    """
 
     name = "faulty"
     meaning = "an accuracy for tests"
@@ -36,6 +40,8 @@ class Faulty(Evaluator):
         if what == MEMORY:
             filled = [np.empty(2**26, dtype=np.uint8) for _ in range(2**10)]
             raise AssertionError(f"nobody stopped {len(filled)} allocations")
+        if what == WHERE:
+            raise RuntimeError(nas.__file__)
         if what == SEGFAULT:
             os.kill(os.getpid(), signal.SIGSEGV)
         if what == EXIT:

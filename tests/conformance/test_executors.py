@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import nas
 from nas.evaluators.base import Metrics
 from nas.executors.base import EXECUTORS, FAULTS, Execution, Executor, Failure
 from nas.executors.registry import make_executor
@@ -98,6 +101,32 @@ def test_a_worker_that_is_lost_costs_its_own_trial(
     assert message in found.error
     assert "\n" not in found.error
     assert all(future.result(timeout=60).outcomes == [Metrics(b0.resolution / 1000)] for future in good)
+
+
+def test_ray_takes_the_code_along(tmp_path: Path) -> None:
+    """A node needs neither the project nor the evaluator's file: what runs there is a copy that was sent.
+
+    In another folder and without PYTHONPATH, because a worker on the same machine would find the project by them.
+    """
+    pytest.importorskip("ray", reason="ray is not installed; pip install 'mnas[ray]'")
+    (tmp_path / "faulty.py").write_text(Path(PLUGIN).read_text())
+    (tmp_path / "run.py").write_text(
+        "from dataclasses import replace\n"
+        "from baselines import load\n"
+        "from nas.executors.base import Execution\n"
+        "from nas.executors.registry import make_executor\n"
+        "with make_executor(Execution('ray'), 'faulty.py', 'efficientnet') as executor:\n"
+        f"    strange = replace(load('efficientnet_b0').architecture, num_classes={faulty.WHERE})\n"
+        "    print(executor.submit([strange]).result().outcomes[0].error)\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "run.py"], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+    )
+    if "No module named" in done.stderr:
+        pytest.skip("the project is not installed here; make installs it")
+    assert "py_modules" in done.stdout, done.stderr
+    assert str(Path(nas.__file__).parent) not in done.stdout
 
 
 def test_trials_run_apart_and_end_with_the_executor(b0: Architecture) -> None:

@@ -71,7 +71,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(images: Path) -> None:
         command = [sys.executable, "-c", code, "train", *arguments]
         return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    begin = ("efficientnet_b0", "--data", str(images), *OPTIONS, "--out")
+    begin = ("efficientnet_b0", "--data", str(images), *OPTIONS, "--epochs", "10", "--out")
     whole = run(*begin, "whole")
     _, err = whole.communicate()
     assert whole.returncode == 0, err
@@ -86,7 +86,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(images: Path) -> None:
                 before = state.stat().st_mtime
                 break
             time.sleep(0.01)
-        time.sleep(0.1)
+        time.sleep(0.03)
         assert process.poll() is None, "it ended before it could be killed"
         process.kill()
         process.communicate()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from baselines.training import train as loop
 from baselines.training.augment import normalised, resized, train_batch
+from baselines.training.batches import seen
 from baselines.training.data import ImageData, load_data
 from baselines.training.recipe import Recipe, load_recipe
 from baselines.training.train import Progress, accuracy_of, logits_of, train
@@ -82,6 +83,15 @@ def test_killed_and_resumed(data: ImageData, tmp_path: Path, monkeypatch: pytest
     assert same(weights(whole.network), weights(resumed.network))
     assert same(weights(whole.averaged), weights(resumed.averaged))
     assert train(TINY, data, recipe, folder=tmp_path).steps == whole.steps  # nothing is left to do
+
+
+def test_stopped_and_resumed(data: ImageData, tmp_path: Path) -> None:
+    """The state of the very step is kept, though none was due."""
+    whole, asked = train(TINY, data, RECIPE), iter(range(100))
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, data, RECIPE, folder=tmp_path, stop=lambda: next(asked) == 8)
+    assert torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)["step"] == 9
+    assert same(weights(whole.network), weights(train(TINY, data, RECIPE, folder=tmp_path).network))
 
 
 def test_a_checkpoint_of_another_network_is_refused(
@@ -175,3 +185,11 @@ def test_resizing_keeps_a_flat_image() -> None:
     flat = torch.full((2, 16, 16, 3), 77, dtype=torch.uint8)
     assert (resized(flat, 40) == 77).all()
     assert resized(flat, 16) is flat
+
+
+def test_what_is_evaluated_of_an_image() -> None:
+    """Of 224 px, 87.5 % of the shorter side, as published; small images as they are."""
+    left, top, right, bottom = seen((400, 512), 224)
+    assert (right - left, bottom - top) == pytest.approx((350, 350))
+    assert ((left + right) / 2, (top + bottom) / 2) == (256, 200)
+    assert seen((32, 32), 64) == (0, 0, 32, 32)

@@ -1,0 +1,148 @@
+"""Class activation maps: where in an image a network sees a class, as a labelled grid like EfficientNet's figure 7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from baselines.training.augment import normalised
+from baselines.training.batches import cut, seen
+from baselines.training.data import Pixels, decode
+from search_spaces.errors import MnasError, unknown_name
+from search_spaces.network import Network
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+METHODS = ("cam", "grad-cam")
+CELL, GAP, LINE = 168, 8, 18
+# A heat map from dark to bright, that a colour-blind person can read too: five colours, straight lines between them.
+_HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=float)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network.
+
+    Attributes:
+        name: for the grid.
+        network: with its weights, on the CPU.
+        classes: names, in the order of its answers.
+    """
+
+    name: str
+    network: Network
+    classes: Sequence[str]
+
+
+def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = "cam") -> Tensor:
+    """How much each place speaks for a class.
+
+    ``cam`` (Zhou et al., arXiv 1512.04150, equation 2): the sum over channels of the class's weight in the classifier
+    times the channel of the last map, after its activation. ``grad-cam`` (Selvaraju et al., arXiv 1610.02391), through
+    captum: channels weighted by their mean gradient, negative places at 0.
+
+    Args:
+        inputs: as `baselines.training.augment.normalised` gives them, of shape (N, 3, side, side).
+        classes: one for each input, of shape (N,).
+
+    Returns:
+        A tensor of shape (N, h, w), of the last map's side.
+
+    Raises:
+        MnasError: the method is unknown, or what it needs is not installed.
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS)
+    network.eval()
+    if method == "grad-cam":
+        try:
+            from captum.attr import LayerGradCam
+        except ImportError:
+            raise MnasError("method: captum is not installed; pip install 'mnas[train]'") from None
+        found: Tensor = LayerGradCam(network, network.head).attribute(inputs, target=classes, relu_attributions=True)
+        return found[:, 0].detach()
+    kept: list[Tensor] = []
+    handle = network.head.register_forward_hook(lambda module, given, output: kept.append(output))
+    try:
+        with torch.no_grad():
+            network(inputs)
+    finally:
+        handle.remove()
+    return torch.einsum("nkhw,nk->nhw", kept[0], network.classifier.weight[classes]).detach()
+
+
+def cam_grid(
+    subjects: Sequence[Subject], files: Sequence[Path], method: str = "cam", of_class: str | None = None
+) -> Image:
+    """A picture: a row for each image, a column for the image and for each network.
+
+    Args:
+        of_class: whose map is drawn; None for what each network answers.
+
+    Raises:
+        MnasError: an image cannot be read, or a network does not know the class.
+    """
+    from PIL import Image as Images
+    from PIL import ImageDraw
+
+    for subject in subjects:
+        if of_class is not None and of_class not in subject.classes:
+            raise unknown_name(f"class of {subject.name}", of_class, subject.classes)
+    photos = []
+    for file in files:
+        try:
+            photos.append(decode(file))
+        except OSError as error:
+            raise MnasError(f"images: {file} cannot be read ({error}); give images") from None
+    step, height = CELL + GAP, CELL + GAP + LINE
+    canvas = Images.new("RGB", (GAP + step * (1 + len(subjects)), GAP + LINE + height * len(photos)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for column, name in enumerate(["original", *(subject.name for subject in subjects)]):
+        draw.text((GAP + step * column, GAP), _short(name), fill="black")
+    for row, (file, photo) in enumerate(zip(files, photos, strict=True)):
+        top = GAP + LINE + height * row
+        original = cut(photo, seen(photo.shape[:2], subjects[0].network.architecture.resolution), CELL)
+        canvas.paste(Images.fromarray(original), (GAP, top))
+        draw.text((GAP, top + CELL), _short(file.name), fill="black")
+        for column, subject in enumerate(subjects, start=1):
+            overlay, text = _cell(subject, photo, method, of_class)
+            canvas.paste(Images.fromarray(overlay), (GAP + step * column, top))
+            draw.text((GAP + step * column, top + CELL), _short(text), fill="black")
+    return canvas
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 26 else f"{text[:25]}…"
+
+
+def _cell(subject: Subject, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
+    """The image under a network's map, and what it is the map of."""
+    side = subject.network.architecture.resolution
+    image = cut(photo, seen(photo.shape[:2], side), side)
+    inputs = normalised(torch.from_numpy(image)[None])
+    with torch.inference_mode():
+        shares = subject.network.eval()(inputs).softmax(1)[0]
+    label = int(shares.argmax()) if of_class is None else list(subject.classes).index(of_class)
+    (heat,) = class_maps(subject.network, inputs, torch.tensor([label]), method)
+    text = f"{subject.classes[label]}: {100 * float(shares[label]):.0f} %"
+    return overlaid(cut(image, (0, 0, side, side), CELL), heat.numpy()), text
+
+
+def overlaid(image: Pixels, heat: NDArray[np.float32]) -> Pixels:
+    """An image half under a map, from the map's least value (dark) to its greatest (bright)."""
+    span = float(heat.max() - heat.min())
+    relative = (heat - heat.min()) / span if span > 0 else np.zeros_like(heat)
+    values = torch.from_numpy(relative)[None, None]
+    large = torch.nn.functional.interpolate(values, image.shape[:2], mode="bilinear", align_corners=False)[0, 0].numpy()
+    places = large * (len(_HEAT) - 1)
+    colours = np.stack([np.interp(places, np.arange(len(_HEAT)), _HEAT[:, channel]) for channel in range(3)], axis=-1)
+    mixed: Pixels = (0.5 * image + 0.5 * colours).round().astype(np.uint8)
+    return mixed
