@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from baselines.owner import lock
 from nas.controllers.base import Controller
 from nas.executors.base import Execution, Failure
 from nas.history import Batch, Completion, History, versions
@@ -39,7 +40,6 @@ from nas.journal_format import (
     whole,
 )
 from nas.objective import Objective
-from nas.owner import lock
 from nas.search import SearchEvents, SearchSettings
 from nas.trial import Trial
 from search_spaces import MnasError, architecture_cost, digest, load_space

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baselines.owner import is_owned
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME, Record
-from nas.owner import is_owned
 from search_spaces import MnasError
 
 

@@ -11,7 +11,6 @@ weights.safetensors  of the network that is evaluated: the moving average where 
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.files import write_new_text
+from baselines.owner import lock
 from baselines.scalars import Scalars
 from baselines.spec import BaselineSpec, Provenance, read_spec, write_spec
 from baselines.training.data import ImageData, load_data
@@ -95,12 +95,12 @@ def opened(folder: Path) -> tuple[BaselineSpec, TrainingSettings]:
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
     """Keep other processes from training in the folder. Raises `MnasError` where one does."""
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise MnasError(f"resume: another process trains in {folder}; wait for it, or stop it first") from None
+        descriptor = lock(folder)
+    except OSError as error:
+        raise MnasError(f"out: {folder} cannot be locked ({error.strerror}); choose another place") from None
+    if descriptor is None:
+        raise MnasError(f"resume: another process trains in {folder}; wait for it, or stop it first")
     try:
         yield
     finally:

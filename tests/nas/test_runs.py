@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from baselines.owner import is_owned
 from nas.__main__ import main
 from nas.executors.base import Failure
 from nas.journal import Journal
 from nas.objective import make_objective
-from nas.owner import is_owned
 from nas.search import SearchSettings, run_search
 from nas.trial import best_trial
 from tests.processes import in_new_process

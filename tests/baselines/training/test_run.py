@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from baselines.intervals import wilson
 from baselines.training.data import Part
 from baselines.training.evaluate import evaluate
-from baselines.training.run import HISTORY, SETTINGS, WEIGHTS
+from baselines.training.run import HISTORY, SETTINGS, WEIGHTS, owned
 from baselines.training.train import CHECKPOINT
 from nas.__main__ import main
 from tests.baselines.training.images import write_folders
@@ -124,6 +124,13 @@ def test_what_cannot_be_trained(images: Path, tmp_path: Path, capsys: pytest.Cap
         assert all(line.startswith("mnas: packing") for line in lines[:-1])
     assert not Path("runs").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_two_owners_are_refused(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "efficientnet_b0", "--data", str(images), *OPTIONS, "--epochs", "1", "--out", "t"]) == 0
+    with owned(Path("t")):
+        assert main(["train", "--resume", "t"]) == 2
+    assert "another process trains in t" in capsys.readouterr().err
 
 
 def test_other_images_than_then_are_refused(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

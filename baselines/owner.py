@@ -1,4 +1,4 @@
-"""One owner for a run folder at a time: a lock that ends with the process that holds it, however that ends."""
+"""One owner for a folder at a time: a lock that ends with the process that holds it, however that ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lock(folder: Path) -> int | None:
 
 
 def is_owned(folder: Path) -> bool:
-    """Whether a process works on a run at this moment. Raises `OSError` as `lock` does."""
+    """Whether a process has locked a folder at this moment. Raises `OSError` as `lock` does."""
     descriptor = lock(folder)
     if descriptor is not None:
         os.close(descriptor)
