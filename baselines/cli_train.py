@@ -129,13 +129,14 @@ def _begun(arguments: argparse.Namespace) -> Path:
     """The folder of a new training."""
     from baselines.training.data import load_data
     from baselines.training.recipe import load_recipe
-    from baselines.training.run import TrainingSettings, begin, trained_spec
+    from baselines.training.run import TrainingSettings, begin, check_installed, trained_spec
     from baselines.training.train import PRECISIONS
 
     if not arguments.spec or not arguments.data:
         raise MnasError("train: give SPEC and --data, or --resume FOLDER (see mnas train --help)")
     if arguments.precision not in PRECISIONS:
         raise MnasError(f"precision: {arguments.precision!r} is none of {', '.join(PRECISIONS)}; choose one")
+    check_installed()
     recipe = load_recipe(arguments.recipe)
     if arguments.epochs is not None and arguments.epochs < recipe.warmup_epochs:
         recipe = recipe.with_values(warmup_epochs=0.0)

@@ -11,6 +11,7 @@ weights.safetensors  of the network that is evaluated: the moving average where 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,12 @@ class TrainingSettings:
     micro_batch: int | None = None
     compiled: int = 0
     weights: str = ""
+
+
+def check_installed() -> None:
+    """Raise `MnasError` where what trains is not installed: before anything is written."""
+    if importlib.util.find_spec("lightning_fabric") is None:
+        raise MnasError("train: lightning-fabric is not installed; pip install 'mnas[train]'")
 
 
 def begin(folder: Path, spec: BaselineSpec, settings: TrainingSettings) -> None:

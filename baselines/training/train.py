@@ -237,10 +237,8 @@ class _Training:
 
 def _fabric(precision: str, devices: int | str) -> Any:
     """Lightning's Fabric on what this machine has; bf16 on GPUs that know it, else fp32."""
-    try:
-        from lightning_fabric import Fabric
-    except ImportError:
-        raise MnasError("train: lightning-fabric is not installed; pip install 'mnas[train]'") from None
+    from lightning_fabric import Fabric
+
     if precision not in PRECISIONS:
         raise MnasError(f"precision: {precision!r} is none of {', '.join(PRECISIONS)}; choose one")
     gpu = torch.cuda.is_available()

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from baselines.training.data import ImageData, load_data, stratified
 from baselines.training.recipe import Recipe, load_recipe
+from baselines.training.run import check_installed
 from nas.evaluators.base import Evaluator, Metrics
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
@@ -134,6 +135,7 @@ class ProxyTraining(Evaluator):
     @cached_property
     def data(self) -> ImageData:
         """The images, with as many to train on as the proxy asks for."""
+        check_installed()
         loaded = load_data(self._proxy.data)
         if self._proxy.fingerprint not in ("", loaded.fingerprint):
             raise MnasError(

@@ -83,6 +83,17 @@ def test_other_images_or_a_side_that_is_too_small_are_refused(images: Path) -> N
         ProxyTraining(Proxy(str(images), resolution=8)).check(load("efficientnet_b0").architecture)
 
 
+def test_without_its_library_nothing_begins(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    load_evaluator.cache_clear()
+    for command in (["search", "--evaluator", "train"], ["train", "efficientnet_b0"]):
+        assert main([*command, "--data", str(images), "--out", "run"]) == 2
+        assert "lightning-fabric is not installed; pip install 'mnas[train]'" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
 def test_a_search_over_trainings(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     proxy = ("--evaluator", "train", "--data", str(images), "--epochs", "1", "--width", "0.1", "--images", "60")
     assert main(["search", *proxy, "--trials", "4", "--workers", "2", "--out", "run", "--json"]) == 0
