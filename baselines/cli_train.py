@@ -23,6 +23,7 @@ from baselines.console import (
     titled_table,
     whole,
 )
+from baselines.files import new_folder
 from baselines.interrupts import interruptible
 from baselines.registry import load
 from search_spaces import MnasError, architecture_cost
@@ -144,9 +145,7 @@ def _begun(arguments: argparse.Namespace) -> Path:
     spec = load(arguments.spec)
     data = load_data(arguments.data, arguments.seed, lambda text: print(f"mnas: {text}", file=sys.stderr, flush=True))
     spec = trained_spec(spec, data, arguments.resolution, arguments.width)
-    base = f"train-{spec.name}-seed{arguments.seed}"
-    tries = (Path("runs") / (base if attempt == 1 else f"{base}-{attempt}") for attempt in range(1, 10_000))
-    folder: Path = arguments.out or next(folder for folder in tries if not folder.exists())
+    folder: Path = arguments.out or new_folder(f"train-{spec.name}-seed{arguments.seed}")
     settings = TrainingSettings(
         data=arguments.data,
         fingerprint=data.fingerprint,

@@ -10,6 +10,12 @@ from pathlib import Path
 from search_spaces.errors import MnasError
 
 
+def new_folder(name: str) -> Path:
+    """A folder in runs/ that does not exist yet: of that name, or with a number behind it."""
+    tries = (Path("runs") / (name if attempt == 1 else f"{name}-{attempt}") for attempt in range(1, 10_000))
+    return next(folder for folder in tries if not folder.exists())
+
+
 def check_new(file: Path, *, field: str = "out") -> None:
     """Raise `MnasError` where a file is there already, or its folder is not."""
     if file.exists():

@@ -25,6 +25,7 @@ from baselines.console import (
     show,
     whole,
 )
+from baselines.files import new_folder
 from baselines.interrupts import interruptible
 from baselines.registry import load
 from baselines.report import describe
@@ -183,11 +184,12 @@ def _opened(arguments: argparse.Namespace) -> tuple[Path, Journal]:
 def _settings(arguments: argparse.Namespace) -> SearchSettings:
     from nas.search import SearchSettings
 
+    evaluator = _evaluator(arguments)
     return SearchSettings(
         space=arguments.space,
-        evaluator=_evaluator(arguments),
+        evaluator=evaluator,
         controller=arguments.controller,
-        objective=_objective(arguments),
+        objective=_objective(arguments, evaluator),
         trials=arguments.trials,
         seed=arguments.seed,
     )
@@ -205,7 +207,7 @@ def _evaluator(arguments: argparse.Namespace) -> str:
     return with_fingerprint(Proxy(**{"data": "", **given})).name
 
 
-def _objective(arguments: argparse.Namespace) -> Objective:
+def _objective(arguments: argparse.Namespace, evaluator: str) -> Objective:
     from nas.calibration import calibrated_objective
     from nas.objective import make_objective
 
@@ -213,7 +215,7 @@ def _objective(arguments: argparse.Namespace) -> Objective:
     if arguments.objective == "calibrated":
         if arguments.exponent is not None:
             raise MnasError("exponent: the calibrated form measures its own; leave --exponent out")
-        return calibrated_objective(arguments.space, _evaluator(arguments), targets, arguments.seed)
+        return calibrated_objective(arguments.space, evaluator, targets, arguments.seed)
     return make_objective(arguments.objective, targets, arguments.exponent)
 
 
@@ -296,9 +298,7 @@ def _new_folder(settings: SearchSettings) -> Path:
     controller = re.sub(r"\W+", "-", settings.controller)
     space = re.sub(r"\W+", "-", settings.space)
     target = "-".join(re.sub(r"[=]", "", target.text()) for target in settings.objective.targets)
-    base = f"{space}-{target}-{controller}-seed{settings.seed}"
-    tries = (Path("runs") / (base if attempt == 1 else f"{base}-{attempt}") for attempt in range(1, 10_000))
-    return next(folder for folder in tries if not folder.exists())
+    return new_folder(f"{space}-{target}-{controller}-seed{settings.seed}")
 
 
 def _spec_name(folder: Path) -> str:

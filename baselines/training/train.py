@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,9 @@ class _Training:
         self._device = fabric.device
         self._data, self._recipe, self._seed, self._micro_batch = data, recipe, seed, micro_batch
         self._side = architecture.resolution
+        # Of images in files, their reader has drawn the area already, from the whole image.
+        drawn = recipe.crop == "resize" and not data.train.packed
+        self._on_device = replace(recipe, crop="none") if drawn else recipe
         self._batch = min(recipe.batch, len(data.train))
         self._steps_per_epoch = len(data.train) // self._batch
         self.steps = recipe.epochs * self._steps_per_epoch
@@ -205,7 +208,7 @@ class _Training:
         rank = self._fabric.global_rank
         torch.manual_seed(step_seed(self._seed, self._step, rank))  # of dropout and drop-connect
         self._generator.manual_seed(step_seed(self._seed, self._step, AUGMENTATION + rank))
-        inputs = train_batch(pixels, self._recipe, self._side, self._generator)
+        inputs = train_batch(pixels, self._on_device, self._side, self._generator)
         size = self._micro_batch or len(inputs)
         total = torch.zeros((), device=inputs.device)
         for start in range(0, len(inputs), size):

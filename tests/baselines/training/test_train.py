@@ -137,8 +137,12 @@ def test_images_of_several_sizes_are_trained_on(tmp_path: Path, monkeypatch: pyt
     mixed = load_data(str(root))
     assert not mixed.train.packed
     recipe = RECIPE.with_values(crop="resize", epochs=2)
+    crops: set[str] = set()
+    on_device = loop.train_batch
+    monkeypatch.setattr(loop, "train_batch", lambda *given: (crops.add(given[1].crop), on_device(*given))[1])
     first, again = (train(TINY, mixed, recipe) for _ in range(2))
     assert same(weights(first.network), weights(again.network))
+    assert crops == {"none"}  # the reader has drawn the area, and once is enough
     assert logits_of(first.network, mixed.val, 16, CPU).shape == (len(mixed.val), 3)
 
 
