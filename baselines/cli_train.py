@@ -1,4 +1,4 @@
-"""`mnas train` and `mnas evaluate`: networks trained on a person's own images."""
+"""`mnas train`, `mnas evaluate` and `mnas cam`: networks trained on a person's own images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.comparators import Comparator, load_any
 from baselines.console import (
     Commands,
     count,
@@ -19,13 +21,13 @@ from baselines.console import (
     pointer,
     points,
     print_json,
+    quantity,
     show,
     titled_table,
     whole,
 )
-from baselines.files import new_folder
+from baselines.files import file_name, new_folder
 from baselines.interrupts import interruptible
-from baselines.registry import load
 from search_spaces import MnasError, architecture_cost
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     from baselines.training.data import ImageData
     from baselines.training.evaluate import Evaluation
+    from baselines.training.memory_plan import MemoryPlan
+    from baselines.training.run import Subject, TrainingSettings
     from baselines.training.train import Progress
 
 # Of classes with the lowest recall, so many are shown.
@@ -48,7 +52,9 @@ def register(commands: Commands) -> None:
         "mnas evaluate."
     )
     parser = commands.add_parser("train", help="train a network on your images", description=text)
-    parser.add_argument("spec", metavar="SPEC", nargs="?", help="name of a baseline, or path of a spec file")
+    parser.add_argument(
+        "spec", metavar="SPEC", nargs="?", help="name of a baseline, path of a spec file, or torchvision:NAME"
+    )
     parser.add_argument("--data", help="images: a folder, an archive, hf:NAME or torchvision:NAME (docs/training.md)")
     parser.add_argument("--recipe", default="cifar", help=f"{', '.join(RECIPES)} (default: cifar)")
     parser.add_argument("--epochs", type=count, help="passes over the images (default: the recipe's)")
@@ -59,7 +65,16 @@ def register(commands: Commands) -> None:
     parser.add_argument("--seed", type=whole, default=0, help="of everything random (default: 0)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="to begin with, but for the classifier")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
-    parser.add_argument("--micro-batch", type=count, help="images at once; their gradients are added up")
+    parser.add_argument(
+        "--devices", type=count, help="GPUs to divide a batch among (default: all; one process on a CPU)"
+    )
+    parser.add_argument(
+        "--memory", type=quantity, help="bytes to stay within: 6G (default: nine tenths of what is free)"
+    )
+    parser.add_argument(
+        "--micro-batch", type=count, help="images at once at most (default: as many as the memory takes)"
+    )
+    parser.add_argument("--plan", action="store_true", help="print what memory it will take, and stop")
     parser.add_argument("--compile", action="store_true", help="compile the network; pays on long runs on a GPU")
     parser.add_argument("--out", type=Path, help="folder of the training, new or empty (default: a new one in runs/)")
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a training that was interrupted")
@@ -71,6 +86,7 @@ def register(commands: Commands) -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a training")
     parser.add_argument("--data", help="other images, with the same classes (default: those of the training)")
     parser.add_argument("--part", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--raw", action="store_true", help="the last weights, not their moving average")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_evaluate)
 
@@ -89,34 +105,36 @@ def register(commands: Commands) -> None:
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Train a network, or go on."""
-    from baselines.training.run import opened, run_training
+    from baselines.training.run import begin, network_of, opened, run_training, trained_network
 
     if arguments.resume:
         if arguments.spec or arguments.data:
             raise MnasError("resume: a training has its own network and data; leave SPEC and --data out")
         folder: Path = arguments.resume
-        spec, settings = opened(folder)
+        subject, settings = opened(folder)
     else:
-        folder = _begun(arguments)
-        spec, settings = opened(folder)
-    recipe = settings.recipe
+        subject, settings, plan = _planned(arguments)
+        if arguments.plan:
+            _show_plan(subject, settings, plan, as_json=arguments.json)
+            return
+        folder = arguments.out or new_folder(f"train-{file_name(subject.name)}-seed{arguments.seed}")
+        begin(folder, subject, settings)
     if not arguments.json:
-        macs = architecture_cost(spec.architecture).macs
         show(
-            labelled("Training", f"{spec.name} at {spec.architecture.resolution} px: {macs_text(macs)} MACs"),
-            f"{recipe.epochs} epochs, {recipe.batch} images a step, seed {settings.seed}, into {folder}",
+            labelled("Training", _network_text(subject)),
+            f"{settings.recipe.epochs} epochs, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
         )
     try:
-        with _progress(recipe.epochs) as watch, interruptible() as stop:
-            trained, data = run_training(folder, watch, stop)
+        with training_progress(settings.recipe.epochs) as watch, interruptible() as stop:
+            data, steps = run_training(folder, watch, stop)
     except KeyboardInterrupt:
         print(f"mnas: go on with: mnas train --resume {shlex.quote(str(folder))}", file=sys.stderr)
         raise
     from baselines.training.evaluate import evaluate
 
-    found = evaluate(trained.averaged, data.val, spec.architecture.resolution)
+    found = evaluate(trained_network(folder)[2], data.val, network_of(subject).resolution)
     if arguments.json:
-        print_json({"out": str(folder), "data": data.about(), "steps": trained.steps, "val": found.as_dict()})
+        print_json({"out": str(folder), "data": data.about(), "steps": steps, "val": found.as_dict()})
         return
     show(
         labelled("Validation", _summary(found)),
@@ -126,43 +144,98 @@ def run_train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _begun(arguments: argparse.Namespace) -> Path:
-    """The folder of a new training."""
-    from baselines.training.data import load_data
+def _planned(arguments: argparse.Namespace) -> tuple[Subject, TrainingSettings, MemoryPlan]:
+    """Network, settings and memory of a new training; nothing is written."""
+    from baselines.training.memory_plan import planned
     from baselines.training.recipe import load_recipe
-    from baselines.training.run import TrainingSettings, begin, check_installed, trained_spec
-    from baselines.training.train import PRECISIONS
+    from baselines.training.run import TrainingSettings, check_empty, check_installed
 
     if not arguments.spec or not arguments.data:
         raise MnasError("train: give SPEC and --data, or --resume FOLDER (see mnas train --help)")
-    if arguments.precision not in PRECISIONS:
-        raise MnasError(f"precision: {arguments.precision!r} is none of {', '.join(PRECISIONS)}; choose one")
+    recipe = load_recipe(arguments.recipe).shortened(arguments.epochs)
     check_installed()
-    recipe = load_recipe(arguments.recipe)
-    if arguments.epochs is not None and arguments.epochs < recipe.warmup_epochs:
-        recipe = recipe.with_values(warmup_epochs=0.0)
-    recipe = recipe.with_values(epochs=arguments.epochs, batch=arguments.batch, learning_rate=arguments.learning_rate)
-    spec = load(arguments.spec)
-    data = load_data(arguments.data, arguments.seed, lambda text: print(f"mnas: {text}", file=sys.stderr, flush=True))
-    spec = trained_spec(spec, data, arguments.resolution, arguments.width)
-    folder: Path = arguments.out or new_folder(f"train-{spec.name}-seed{arguments.seed}")
-    settings = TrainingSettings(
-        data=arguments.data,
-        fingerprint=data.fingerprint,
-        classes=data.classes,
-        recipe=recipe,
-        seed=arguments.seed,
-        precision=arguments.precision,
+    if arguments.out:
+        check_empty(arguments.out)
+    return planned(
+        load_any(arguments.spec),
+        load_images(arguments.data, arguments.seed),
+        TrainingSettings(
+            data=arguments.data,
+            recipe=recipe.with_values(batch=arguments.batch, learning_rate=arguments.learning_rate),
+            seed=arguments.seed,
+            precision=arguments.precision,
+            compiled=int(arguments.compile),
+            devices=arguments.devices or 0,
+            weights="" if arguments.weights is None else str(arguments.weights),
+        ),
+        resolution=arguments.resolution,
+        width=arguments.width,
+        memory=arguments.memory,
         micro_batch=arguments.micro_batch,
-        compiled=int(arguments.compile),
-        weights="" if arguments.weights is None else str(arguments.weights),
     )
-    begin(folder, spec, settings)
-    return folder
+
+
+def load_images(source: str, seed: int) -> ImageData:
+    """The images that a person gives; what takes long is said on stderr."""
+    from baselines.training.data import load_data
+
+    return load_data(source, seed, lambda text: print(f"mnas: {text}", file=sys.stderr, flush=True))
+
+
+def _network_text(subject: Subject) -> str:
+    from baselines.training.run import network_of
+
+    network = network_of(subject)
+    macs = network.counts[0] if isinstance(network, Comparator) else architecture_cost(network).macs
+    return f"{subject.name} at {network.resolution} px: {macs_text(macs)} MACs"
+
+
+def _batch_text(settings: TrainingSettings) -> str:
+    """How a batch is trained on."""
+    text = f"{settings.recipe.batch} images a step"
+    if settings.devices > 1:
+        text += f" on {settings.devices} devices"
+    if settings.parts > 1:
+        text += f" in {settings.parts} parts"
+    return text + (", blocks computed again" if settings.recompute else "")
+
+
+def _show_plan(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(plan), "micro_batch": plan.micro_batch, "peak": plan.peak})
+        return
+    rows = {
+        "the process before": plan.process,
+        "weights, gradients, optimizer, average": plan.state,
+        f"the {plan.batch} images of a batch": plan.inputs,
+        f"maps of {plan.micro_batch} at once, {plan.per_image / 1e6:,.0f} MB each": plan.micro_batch * plan.per_image,
+        "together": plan.peak,
+        "there is": plan.limit,
+    }
+    table = titled_table(f"Memory of {_network_text(subject)}", [("", "left"), ("GB", "right")])
+    for name, size in rows.items():
+        if size:
+            table.add_row(name, f"{size / 1e9:.2f}")
+    how = _batch_text(settings)
+    show(
+        table,
+        labelled("Plan:", how),
+        f"The maps are {plan.measured:.2f} times the cost model's, by two steps that were trained and measured.",
+        *(
+            ["Stem, blocks and head are computed twice, which takes about a third more time, with the same result."]
+            if plan.recompute
+            else []
+        ),
+        *(
+            ["Batch norm sees one part at a time; gradients are those of the whole batch otherwise."]
+            if plan.parts > 1
+            else []
+        ),
+    )
 
 
 @contextmanager
-def _progress(epochs: int) -> Iterator[Any]:
+def training_progress(epochs: int) -> Iterator[Any]:
     """A bar on stderr with images/s and time left; where that is no terminal, a line an epoch."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -202,23 +275,23 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate what a folder has trained."""
     from baselines.training.data import PARTS, load_data
     from baselines.training.evaluate import evaluate
-    from baselines.training.run import trained_network
+    from baselines.training.run import network_of, trained_network
 
     if arguments.part not in PARTS:
         raise MnasError(f"part: {arguments.part!r} is none of {', '.join(PARTS)}; choose one")
-    spec, settings, network = trained_network(arguments.folder)
+    subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
     data = load_data(arguments.data or settings.data, settings.seed)
     if data.classes != settings.classes:
         other = min(set(data.classes) ^ set(settings.classes), default="another order")
         raise MnasError(
             f"data: {data.source} has not the classes of the training (such as {other!r}); give images with the same"
         )
-    found = evaluate(network, getattr(data, arguments.part), spec.architecture.resolution)
+    found = evaluate(network, getattr(data, arguments.part), network_of(subject).resolution)
     if arguments.json:
-        print_json({"spec": spec.name, "data": data.about(), "part": arguments.part, **found.as_dict()})
+        print_json({"spec": subject.name, "data": data.about(), "part": arguments.part, **found.as_dict()})
         return
     show(
-        labelled(f"{spec.name} on the {arguments.part} part of {data.source}:", _summary(found)),
+        labelled(f"{subject.name} on the {arguments.part} part of {data.source}:", _summary(found)),
         _class_table(found, data),
         "The interval is for other images of the same kind; another training differs by its own luck too.",
     )
@@ -245,14 +318,17 @@ def run_cam(arguments: argparse.Namespace) -> None:
     from baselines.files import check_new, write_new
     from baselines.training.cam import Subject, cam_grid
     from baselines.training.run import trained_network
+    from search_spaces.network import Network
 
     check_new(arguments.out)
     if arguments.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise MnasError(f"out: {arguments.out} is no picture; end it in .png, .jpg or .webp")
     subjects = []
     for folder in arguments.folders:
-        spec, settings, network = trained_network(folder)
-        name = spec.name if len(arguments.folders) == 1 else folder.name
+        trained, settings, network = trained_network(folder)
+        if not isinstance(network, Network):
+            raise MnasError(f"cam: {folder} has a network of torchvision, whose last map is unknown; leave it out")
+        name = trained.name if len(arguments.folders) == 1 else folder.name
         subjects.append(Subject(name, network, settings.classes))
     grid = cam_grid(subjects, arguments.images, arguments.method, arguments.of_class)
     write_new(arguments.out, grid.save)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from baselines.counts import torch_flops
 from baselines.registry import load
 from baselines.spec import BaselineSpec
 from baselines.torchvision_import import import_torchvision
+from search_spaces.adaptation import SMALL_SIDE
 from search_spaces.architecture import MAX_RESOLUTION, check_int
 from search_spaces.errors import MnasError, unknown_name
 
@@ -26,11 +27,15 @@ class Comparator:
 
     Attributes:
         model: its name there, such as ``resnet50``.
-        resolution: side of the images that its weights are evaluated at, in pixels.
+        resolution: side of the images that it is for, in pixels.
+        num_classes: that it tells apart.
+        stem_stride: of its first convolution; None for its own.
     """
 
     model: str
     resolution: int
+    num_classes: int = 1000
+    stem_stride: int | None = None
 
     @property
     def name(self) -> str:
@@ -39,10 +44,30 @@ class Comparator:
 
     def build(self) -> nn.Module:
         """The module, with fresh weights."""
+        from torch import nn
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of some constructors, about their own defaults
-            made: nn.Module = import_torchvision().models.get_model(self.model, weights=None)
+            models = import_torchvision().models
+            made: nn.Module = models.get_model(self.model, weights=None, num_classes=self.num_classes)
+        if self.stem_stride is not None:
+            first = next(module for module in made.modules() if isinstance(module, nn.Conv2d))
+            first.stride = (self.stem_stride, self.stem_stride)
         return made
+
+    def adapted(self, resolution: int | None = None, num_classes: int | None = None) -> Comparator:
+        """The network for images of another side and for other classes, as `search_spaces.adaptation` adapts ours.
+
+        Raises:
+            FieldError: a value is out of its range.
+            MnasError: the network does not run at that resolution.
+        """
+        side = self.resolution if resolution is None else resolution
+        check_int("resolution", side, 1, MAX_RESOLUTION)
+        small = 1 if side < SMALL_SIDE else self.stem_stride
+        found = replace(self, resolution=side, num_classes=num_classes or self.num_classes, stem_stride=small)
+        _ = found.counts
+        return found
 
     @cached_property
     def counts(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,11 @@ def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out"
         raise MnasError(
             f"{field}: {file} cannot be written ({error.strerror or error}); choose another place"
         ) from None
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file: ``torchvision:resnet50`` becomes ``torchvision-resnet50``."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
 
 def write_new_text(file: Path, text: str, *, field: str = "out") -> None:

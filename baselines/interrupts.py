@@ -1,7 +1,9 @@
-"""Ctrl-C in two steps: the first asks to come to an end, the second ends at once."""
+"""How processes end: Ctrl-C in two steps, the first of which asks to come to an end; and a child with its parent."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -32,3 +34,16 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """End this process, and its group, with the one that started it: a training must not go on for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

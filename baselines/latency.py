@@ -13,13 +13,13 @@ import platform
 import statistics
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.memory import measured_peak
 from search_spaces.architecture import check_int
 from search_spaces.errors import MnasError, unknown_name
 
@@ -234,57 +234,11 @@ def _wait(device: Any) -> None:
 
 def _peak(run: Callable[[], Any], protocol: Protocol, device: Any) -> int | None:
     """Most bytes of tensors that one run holds at once, beside weights and images."""
-    import torch
-
     if protocol.runtime != "eager":
         return None
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    with measured_peak(device) as peak:
         run()
-        return int(torch.cuda.max_memory_allocated(device) - before)
-    with _storage_meter() as meter:
-        run()
-    return int(meter.peak)
-
-
-@contextmanager
-def _storage_meter() -> Iterator[Any]:
-    """Counts the bytes of all storages that operations make, while they live."""
-    from torch import Tensor
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.peak = self.now = 0
-            self.known: set[int] = set()
-
-        def forget(self, key: int, size: int) -> None:
-            self.known.discard(key)
-            self.now -= size
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            # What comes in was there before (weights, images) or is known.
-            for leaf in tree_leaves((args, kwargs or {})):
-                if isinstance(leaf, Tensor):
-                    self.known.add(leaf.untyped_storage()._cdata)
-            result = func(*args, **(kwargs or {}))
-            for leaf in tree_leaves(result):
-                if isinstance(leaf, Tensor):
-                    storage = leaf.untyped_storage()
-                    key = storage._cdata
-                    if key not in self.known:
-                        self.known.add(key)
-                        self.now += storage.nbytes()
-                        self.peak = max(self.peak, self.now)
-                        weakref.finalize(storage, self.forget, key, storage.nbytes())
-            return result
-
-    meter = Meter()
-    with meter:
-        yield meter
+    return peak.bytes
 
 
 def compare_text(timing: Timing) -> str:

@@ -23,9 +23,7 @@ from search_spaces.cost import layer_costs
 from search_spaces.errors import MnasError, unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from search_spaces.network import Network
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -192,23 +190,25 @@ NAMINGS: dict[str, Naming] = {
 }
 
 
-def load_weights(network: Network, file: Path, *, keep_classifier: bool = False) -> str:
+def load_weights(network: nn.Module, file: Path, *, keep_classifier: bool = False) -> str:
     """Load the weights in a file, in whichever naming they are.
 
     Args:
-        network: of `search_spaces.network.build_network`; unchanged where this raises.
+        network: of `search_spaces.network.build_network`, or another, whose weights have its own names; unchanged
+            where this raises.
         file: safetensors, or a .pth with a state dict. Code in a .pth is never executed.
         keep_classifier: leave the classifier of the network as it is, such as for another number of classes.
 
     Returns:
-        The naming that was found, a key of `NAMINGS`.
+        The naming that was found, a key of `NAMINGS`; ``its own`` of another network.
 
     Raises:
         MnasError: the file cannot be read, holds more than tensors, or does not fit; the first layer that does not is
             named, with both shapes.
     """
     tensors = _read(file)
-    naming, ours = _renamed(network.architecture, tensors, file)
+    architecture = _architecture_of(network)
+    naming, ours = ("its own", tensors) if architecture is None else _renamed(architecture, tensors, file)
     expected = network.state_dict()
     for name in ours:
         if name not in expected:
@@ -239,8 +239,10 @@ def _shape_problem(name: str, given: tuple[int, ...], wanted: tuple[int, ...]) -
     return problem + "give the weights of this very network"
 
 
-def save_weights(network: Network, file: Path, naming: str = "mnas") -> None:
+def save_weights(network: nn.Module, file: Path, naming: str = "mnas") -> None:
     """Write a network's weights under the names of another project, as safetensors or (ending .pth or .pt) for torch.
+
+    A network that is not of `search_spaces.network.build_network` keeps its own names.
 
     Raises:
         MnasError: the naming or the ending is unknown, the naming has no word for a layer, or the file is there already
@@ -248,11 +250,12 @@ def save_weights(network: Network, file: Path, naming: str = "mnas") -> None:
     """
     if naming not in NAMINGS:
         raise unknown_name("naming", naming, NAMINGS)
-    modules = _module_names(network.architecture, naming)
+    architecture = _architecture_of(network)
+    modules = {} if architecture is None else _module_names(architecture, naming)
     state = {}
     for name, tensor in network.state_dict().items():
         module, _, leaf = name.rpartition(".")
-        state[f"{modules[module]}.{leaf}"] = tensor.detach().cpu().contiguous()
+        state[f"{modules.get(module, module)}.{leaf}"] = tensor.detach().cpu().contiguous()
     if file.suffix == ".safetensors":
         from safetensors.torch import save
 
@@ -266,6 +269,13 @@ def save_weights(network: Network, file: Path, naming: str = "mnas") -> None:
     else:
         raise MnasError(f"{file}: the ending is not .safetensors, .pth or .pt; choose one of them")
     write_new(file, lambda target: target.write_bytes(content))
+
+
+def _architecture_of(network: nn.Module) -> Architecture | None:
+    """Of what the network was built; None for one of another project."""
+    from search_spaces.network import Network
+
+    return network.architecture if isinstance(network, Network) else None
 
 
 def _module_names(architecture: Architecture, naming: str) -> dict[str, str]:

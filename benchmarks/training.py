@@ -1,13 +1,17 @@
-"""How fast the training loop is beside a plain one, and what a search over trainings found.
+"""How fast the training loop is beside a plain one, what memory it takes, and what a search over trainings found.
 
     python benchmarks/training.py speed --data IMAGES             # small images of one size, such as Fashion-MNIST
     python benchmarks/training.py search --data IMAGES --run RUN  # a run of mnas search --evaluator train
+    python benchmarks/training.py memory --data IMAGES            # a quarter of an hour on a core
 
 ``speed``: images a second of the same network, batch and augmentation (shift and flip), in turns in one process on one
-thread: our loop, and a plain one (DataLoader, PIL, fp32, torch's default memory format).
+thread, or on a GPU: our loop, and a plain one (DataLoader, PIL, fp32, torch's default memory format).
 
 ``search``: the run's best network, B0, and random members of its space of the best's MACs (within 2 %), each trained
 under the run's proxy with seeds that the search did not use, and judged on the test part, which it did not see.
+
+``memory``: B3 and B5 at their own resolution with batches of 64 within 6 GB, as the plan has them: two steps of each in
+a process of its own, whose peak the kernel (on a GPU, torch's allocator) says.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ from search_spaces import Architecture, architecture_cost, load_space
 BATCH = 64
 ROUNDS = 5
 STEPS = 12
+GPU_BATCH, GPU_STEPS = 512, 40
 RANDOM_NETWORKS = 3
+MEMORY = 6 * 10**9
 
 
 def speed(data: str, run: str, seeds: int, workers: int) -> None:
@@ -45,10 +51,12 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
     from search_spaces.network import build_network
 
     torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch, steps = (BATCH, STEPS) if device.type == "cpu" else (GPU_BATCH, GPU_STEPS)
     images = load_data(data)
-    images = replace(images, train=images.train.take(np.arange(BATCH * STEPS)))
+    images = replace(images, train=images.train.take(np.arange(batch * steps)))
     architecture = adapted(load("efficientnet_b0").architecture, 32, len(images.classes))
-    recipe = load_recipe("proxy").with_values(epochs=1, batch=BATCH)
+    recipe = load_recipe("proxy").with_values(epochs=1, batch=batch)
 
     class Plain:
         """A data set as tutorials have it."""
@@ -69,16 +77,18 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
             values = (torch.from_numpy(np.array(image)).float() / 255 - self.mean) / self.std
             return values.permute(2, 0, 1).contiguous(), int(images.train.labels[index])
 
-    network = build_network(architecture)
+    network = build_network(architecture).to(device)
     optimizer = torch.optim.SGD(network.parameters(), 0.05, 0.9, nesterov=True)
 
     def plain() -> float:
         started = time.perf_counter()
-        for inputs, labels in DataLoader(Plain(), BATCH, shuffle=True):  # type: ignore[arg-type]
+        for inputs, labels in DataLoader(Plain(), batch, shuffle=True):  # type: ignore[arg-type]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(inputs), labels).backward()
+            loss = nn.functional.cross_entropy(network(inputs.to(device)), labels.to(device))
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
+        float(loss)  # waits for the device
         return len(images.train) / (time.perf_counter() - started)
 
     def ours() -> float:
@@ -88,7 +98,7 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
     found = [(ours(), plain()) for _ in range(ROUNDS)]
     ratio = statistics.median(fast / slow for fast, slow in found)
     fast, slow = (statistics.median(values) for values in zip(*found, strict=True))
-    print(f"B0 at 32 px, batch {BATCH}, one thread: ours {fast:.0f} images/s, plain {slow:.0f}: {ratio:.2f} times")
+    print(f"B0 at 32 px, batch {batch}, {device.type}: ours {fast:.0f} images/s, plain {slow:.0f}: {ratio:.2f} times")
 
 
 def judged(job: tuple[str, Architecture, int]) -> float:
@@ -134,7 +144,43 @@ def search(data: str, run: str, seeds: int, workers: int) -> None:
         print(line, flush=True)
 
 
-PARTS = {"speed": speed, "search": search}
+def memory(data: str, run: str, seeds: int, workers: int) -> None:
+    for name in ("efficientnet_b3", "efficientnet_b5"):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            print(pool.submit(planned_steps, data, name).result(), flush=True)
+
+
+def planned_steps(data: str, name: str) -> str:
+    """What two steps of a network take within 6 GB, and what the plan said."""
+    import resource
+
+    import torch
+
+    from baselines.training.data import load_data
+    from baselines.training.memory_plan import plan_memory
+    from baselines.training.recipe import load_recipe
+    from baselines.training.train import train
+    from search_spaces.adaptation import adapted
+
+    images = load_data(data)
+    images = replace(images, train=images.train.take(np.arange(BATCH)))
+    recipe = load_recipe("cifar").with_values(batch=BATCH)
+    spec = load(name)
+    network = adapted(spec.architecture, spec.architecture.resolution, len(images.classes))
+    plan = plan_memory(network, images, recipe, limit=MEMORY)
+    done = train(network, images, recipe.shortened(2), parts=plan.parts, recompute=plan.recompute)
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    how = f"{plan.parts} parts of {plan.micro_batch}" + (", blocks computed again" if plan.recompute else "")
+    return (
+        f"{name} at {network.resolution} px, batch {BATCH}, {how}: plan {plan.peak / 1e9:.2f} GB, measured "
+        f"{peak / 1e9:.2f} ({100 * (peak / plan.peak - 1):+.1f} %), {done.seconds / 2:.0f} s a step"
+    )
+
+
+PARTS = {"speed": speed, "search": search, "memory": memory}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.cli_compare import add_options, check_options, run_trained_comparison
 from baselines.comparators import Mark, load_any
 from baselines.console import (
     Commands,
@@ -44,10 +45,13 @@ def register(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_freeze)
 
-    text = "Put specs side by side: structure, cost, predicted accuracy and its noise. The last one is the reference."
+    text = (
+        "Put specs side by side: structure, cost, predicted accuracy and its noise; with --train, what they come to on "
+        "images of your own. The last one is the reference."
+    )
     parser = commands.add_parser("compare", help="put specs side by side", description=text)
     parser.add_argument(
-        "specs", metavar="SPEC", nargs="+", help="two or more: names of baselines, spec files, torchvision:NAME"
+        "specs", metavar="SPEC", nargs="*", help="two or more: names of baselines, spec files, torchvision:NAME"
     )
     parser.add_argument("--evaluator", default="imagenet", help="whose accuracy to show (default: imagenet)")
     parser.add_argument(
@@ -59,6 +63,7 @@ def register(commands: Commands) -> None:
         metavar="FILE",
         help="draw published accuracy against params and MACs, as the paper's Figure 1",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run_compare)
 
@@ -93,6 +98,10 @@ def run_freeze(arguments: argparse.Namespace) -> None:
 
 def run_compare(arguments: argparse.Namespace) -> None:
     """Put specs side by side."""
+    if arguments.train:
+        run_trained_comparison(arguments)
+        return
+    check_options(arguments)
     from nas.comparison_view import comparison_data, comparison_view
     from nas.evaluators.registry import load_evaluator
     from nas.evidence import Comparison

@@ -6,11 +6,14 @@ with its batch norm and activation, additions and gates in place: what a deploye
 *Training* is what is kept from the forward to the backward pass, as PyTorch's autograd does for the network that
 `search_spaces.network.build_network` makes: the input of every convolution and linear layer, of every batch norm, and
 the input (of ReLU the output) of every activation.
+
+*Recomputing* is the most that is alive during a backward pass which kept what stem, blocks and head begin with and
+makes the rest of each again when its turn comes (`search_spaces.network.Network.recompute`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from search_spaces.architecture import Architecture, BlockShape, ConvBlock, MBConv, strided
@@ -23,11 +26,13 @@ class LayerMemory:
     Attributes:
         live: alive while the layer runs: its input, its output, and what waits for a later addition.
         kept: for the backward pass, by the layer and what follows it up to the next one.
+        out: what it gives to the next one.
     """
 
     name: str
     live: int
     kept: int
+    out: int
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,12 @@ class Memory:
     Attributes:
         inference: peak during inference.
         training: kept for the backward pass.
+        recomputing: alive during a backward pass that makes the inner maps of blocks again.
     """
 
     inference: int
     training: int
+    recomputing: int
 
 
 @dataclass
@@ -63,9 +70,31 @@ class _Map:
 
 
 def network_memory(architecture: Architecture) -> Memory:
-    """Peak of inference and total of training."""
+    """Peak of inference, total of training, and peak of training that recomputes."""
     layers = list(layer_memory(architecture))
-    return Memory(max(layer.live for layer in layers), sum(layer.kept for layer in layers))
+    return Memory(
+        inference=max(layer.live for layer in layers),
+        training=sum(layer.kept for layer in layers),
+        recomputing=_recomputing(architecture, layers),
+    )
+
+
+def _recomputing(architecture: Architecture, layers: Sequence[LayerMemory]) -> int:
+    """The most over all layers: what its part keeps up to it, the inputs of all parts before, and two gradients.
+
+    The parts are stem, blocks, head and classifier; the gradients those of the layer's output before and after its
+    activation or its batch norm.
+    """
+    most = before = kept = out = 0
+    part = ""
+    for layer in layers:
+        name = ".".join(layer.name.split(".")[:3])  # stages.STAGE.BLOCK
+        if name != part:
+            before, kept, part = before + out, 0, name
+        kept += layer.kept
+        most = max(most, before + kept + 2 * layer.out)
+        out = layer.out
+    return most
 
 
 def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
@@ -76,7 +105,7 @@ def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
     image = _Map(3, architecture.resolution)
     features = _Map(stem.out_channels, strided(image.side, stem.stride), output_kept)
     kept = _keep_input(architecture, image, features, stem.kernel_size, stem.stride)
-    yield LayerMemory("stem", image.size + features.size, kept + 2 * features.size)
+    yield LayerMemory("stem", image.size + features.size, kept + 2 * features.size, features.size)
     for index, block in enumerate(architecture.blocks):
         # The mask of drop-connect: one number.
         mask = 1 if block.skip != "none" and architecture.drop_connect * index > 0 else 0
@@ -86,10 +115,11 @@ def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
         features = _Map(block.out_channels, block.out_resolution, own and output_kept)
     after = _Map(head.out_channels, strided(features.side, head.stride), output_kept)
     kept = _keep_input(architecture, features, after, head.kernel_size, head.stride)
-    yield LayerMemory("head", features.size + after.size, kept + 2 * after.size)
+    yield LayerMemory("head", features.size + after.size, kept + 2 * after.size, after.size)
     # The classifier keeps its input, dropout its mask.
     vectors = 2 if architecture.dropout else 1
-    yield LayerMemory("classifier", head.out_channels + architecture.num_classes, vectors * head.out_channels)
+    live = head.out_channels + architecture.num_classes
+    yield LayerMemory("classifier", live, vectors * head.out_channels, architecture.num_classes)
 
 
 def _keep_input(architecture: Architecture, inputs: _Map, outputs: _Map, kernel_size: int, stride: int) -> int:
@@ -112,13 +142,14 @@ def _block_memory(
     inputs = entry
     if inverted and block.hidden_channels != block.in_channels:
         inputs = _Map(block.hidden_channels, block.in_resolution, output_kept)
-        yield LayerMemory(f"{name}.expand", entry.size + inputs.size, entry.keep() + 2 * inputs.size)
+        yield LayerMemory(f"{name}.expand", entry.size + inputs.size, entry.keep() + 2 * inputs.size, inputs.size)
     hidden = _Map(block.hidden_channels, block.out_resolution, output_kept)
     layers = [
         LayerMemory(
             f"{name}.depthwise" if inverted else f"{name}.conv",
             inputs.size + hidden.size + (waiting if inputs is not entry else 0),
             _keep_input(architecture, inputs, hidden, kernel_size, stride) + 2 * hidden.size,
+            hidden.size,
         )
     ]
     if block.squeeze_channels:
@@ -127,13 +158,13 @@ def _block_memory(
         width, squeeze = block.hidden_channels, block.squeeze_channels
         live = waiting + hidden.size + width + squeeze
         vectors = squeeze if output_kept else 2 * squeeze
-        layers.append(LayerMemory(f"{name}.se.reduce", live, hidden.keep() + width))
-        layers.append(LayerMemory(f"{name}.se.expand", live, vectors + width))
+        layers.append(LayerMemory(f"{name}.se.reduce", live, hidden.keep() + width, squeeze))
+        layers.append(LayerMemory(f"{name}.se.expand", live, vectors + width, hidden.size))
         hidden = _Map(hidden.channels, hidden.side)
     if inverted:
-        layers.append(LayerMemory(f"{name}.project", waiting + hidden.size + exit_, hidden.keep() + exit_))
+        layers.append(LayerMemory(f"{name}.project", waiting + hidden.size + exit_, hidden.keep() + exit_, exit_))
     # Behind the last layer, the addition.
     last = layers[-1]
     kept = last.kept + mask + (entry.keep() if block.skip == "pool" else 0)
     yield from layers[:-1]
-    yield LayerMemory(last.name, max(last.live, waiting + exit_ + pooled), kept)
+    yield LayerMemory(last.name, max(last.live, waiting + exit_ + pooled), kept, exit_)

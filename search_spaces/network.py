@@ -6,8 +6,10 @@ Module paths equal the layer names of `search_spaces.cost`, so that any counter'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -161,12 +163,37 @@ def _squeeze_excite(architecture: Architecture, shape: BlockShape) -> nn.Module:
     return SqueezeExcite(architecture, shape.hidden_channels, shape.squeeze_channels)
 
 
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch norm normalises with the batch's own statistics, as in training, but leaves its running ones as they are.
+
+    Without this, the second forward pass of a block would count its batch twice.
+    """
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        # Not `track_running_stats`: autograd must keep as many tensors as in the first pass.
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
+
+
 class Network(nn.Module):
-    """The network of an `Architecture`; see `build_network`."""
+    """The network of an `Architecture`; see `build_network`.
+
+    Attributes:
+        recompute: whether training keeps only what stem, blocks and head begin with, and computes the rest again
+            during the backward pass (activation checkpointing): less memory (`search_spaces.memory`), about a third
+            more time, the same gradients and statistics.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        self.recompute = False
         blocks = architecture.blocks
         self.stem = _conv_layer(architecture, 3, architecture.stem)
         stages = [nn.Sequential() for _ in architecture.stages]
@@ -180,12 +207,28 @@ class Network(nn.Module):
         self.classifier = nn.Linear(architecture.head.out_channels, architecture.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.stem(images)
-        for stage in self.stages:
-            features = stage(features)
-        pooled = self.head(features).mean((2, 3))
+        features = self._run(self.stem, images)
+        parts: Iterable[nn.Module] = self.stages
+        if self.recompute:
+            parts = chain.from_iterable(stage.children() for stage in self.stages)
+        for part in parts:
+            features = self._run(part, features)
+        pooled = self._run(self.head, features).mean((2, 3))
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
+
+    def _run(self, module: nn.Module, inputs: Tensor) -> Tensor:
+        """A part of the network, whose inner maps are not kept where they are to be computed again."""
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            outputs: Tensor = module(inputs)
+            return outputs
+        from torch.utils.checkpoint import checkpoint
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _statistics_kept(module)
+
+        recomputed: Tensor = checkpoint(module, inputs, use_reentrant=False, context_fn=contexts)
+        return recomputed
 
 
 def _activation(architecture: Architecture) -> nn.Module:

@@ -19,7 +19,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,13 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.training.archives import read_cifar, read_idx
-from search_spaces.errors import MnasError, shorten
+from baselines.training.libraries import Rows, read_hugging_face, read_torchvision
+from search_spaces.errors import MnasError
 
 VAL_SHARE = 0.1
 # Images up to this side, all of one size, are packed.
 PACKED_SIDE = 128
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 PARTS = ("train", "val", "test")
+LIBRARIES = ("hf", "torchvision")
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -137,7 +139,7 @@ def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = lamb
     """The images that a source names; see the module.
 
     Args:
-        seed: of what is held out.
+        seed: of what is held out for validation; what is for test is the same for every seed.
         progress: is told of what takes long.
 
     Raises:
@@ -145,12 +147,11 @@ def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = lamb
     """
     raw = _raw(source, progress)
     _check_classes(source, raw)
-    rng = np.random.default_rng(seed)
     parts = {name: Part(*images) for name, images in raw.parts.items()}
-    for name, wanted in (("test", "split" in parts), ("val", "val" not in parts)):
+    for name, wanted, of_part in (("test", "split" in parts, 0), ("val", "val" not in parts, seed)):
         origin = "split" if "split" in parts else "train"
         if wanted:
-            held, rest = _held_out(parts[origin].labels, rng)
+            held, rest = _held_out(parts[origin].labels, np.random.default_rng(of_part))
             parts[name], parts[origin] = parts[origin].take(held), parts[origin].take(rest)
     parts["train"] = parts.pop("split", parts.get("train", _NOTHING))
     images = parts["train"].images
@@ -218,7 +219,7 @@ def _fingerprint(raw: Raw) -> str:
         if isinstance(images, np.ndarray):
             for start in range(0, len(images), 4096):
                 total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
-        elif isinstance(images, _Files):
+        elif isinstance(images, _Files | Rows):
             total.update(images.listing.encode())
     return total.hexdigest()[:16]
 
@@ -228,8 +229,8 @@ def _fingerprint(raw: Raw) -> str:
 
 def _raw(source: str, progress: Callable[[str], None]) -> Raw:
     prefix, _, name = source.partition(":")
-    if prefix in _LIBRARIES and name:
-        return _LIBRARIES[prefix](name)
+    if prefix in LIBRARIES and name:
+        return _library(prefix, name)
     path = Path(source)
     if path.is_file():
         if not tarfile.is_tarfile(path):
@@ -398,50 +399,19 @@ def cache_folder() -> Path:
     return Path(home) / "mnas" / "images"
 
 
-def _from_library(arrays: Iterator[tuple[str, Sequence[Any], Sequence[int]]], classes: Sequence[str]) -> Raw:
-    """Parts of a library's images, made RGB; one array where all are of one small size."""
-    parts = {}
-    for part, images, labels in arrays:
-        pixels = [np.asarray(image.convert("RGB")) for image in images]
-        one_size = len({image.shape for image in pixels}) == 1
-        parts[part] = (np.stack(pixels) if one_size else pixels, np.array(labels, dtype=np.int64))
+def _library(library: str, name: str) -> Raw:
+    """A library's data set, packed where its images are small, square and of one size."""
+    if library == "hf":
+        classes, found = read_hugging_face(name)
+    else:
+        classes, found = read_torchvision(name, cache_folder() / "torchvision")
+    parts: dict[str, tuple[Any, Labels]] = {}
+    for part, (images, labels) in found.items():
+        places = np.linspace(0, len(images) - 1, min(100, len(images))).astype(int)
+        sizes = {images[place].shape[:2] for place in places}
+        parts[part] = (images, labels)
+        if len(sizes) == 1 and max(size := next(iter(sizes))) <= PACKED_SIDE and size[0] == size[1]:
+            pixels = [images[index] for index in range(len(images))]
+            if len({image.shape for image in pixels}) == 1:
+                parts[part] = (np.stack(pixels), labels)
     return Raw(classes, parts)
-
-
-def _hugging_face(name: str) -> Raw:
-    try:
-        import datasets
-    except ImportError:
-        raise MnasError("data: datasets is not installed; pip install datasets") from None
-    try:
-        found = datasets.load_dataset(name)
-    except Exception as error:  # its own, the network's, the hub's
-        raise MnasError(f"data: hf:{name} cannot be loaded ({shorten(str(error))}); check the name") from None
-    features = found["train"].features
-    image = next((key for key, kind in features.items() if type(kind).__name__ == "Image"), None)
-    label = next((key for key, kind in features.items() if type(kind).__name__ == "ClassLabel"), None)
-    if image is None or label is None:
-        raise MnasError(f"data: hf:{name} has no column of images and no column of classes; choose another")
-    names = {"train": "train", "validation": "val", "valid": "val", "test": "test"}
-    parts = ((names[split], rows[image], rows[label]) for split, rows in found.items() if split in names)
-    return _from_library(iter(parts), features[label].names)
-
-
-def _torchvision(name: str) -> Raw:
-    from baselines.torchvision_import import import_torchvision
-
-    module = getattr(import_torchvision().datasets, name, None)
-    if module is None:
-        raise MnasError(f"data: torchvision has no data set {shorten(name)}; give its class name, such as CIFAR10")
-    try:
-        parts = {
-            part: module(str(cache_folder() / "torchvision"), train=part == "train", download=True)
-            for part in ("train", "test")
-        }
-    except Exception as error:
-        raise MnasError(f"data: torchvision:{name} cannot be loaded ({shorten(str(error))}); give a folder") from None
-    rows = ((part, *zip(*(found[index] for index in range(len(found))), strict=True)) for part, found in parts.items())
-    return _from_library(iter(rows), parts["train"].classes)  # type: ignore[arg-type]
-
-
-_LIBRARIES: Mapping[str, Callable[[str], Raw]] = {"hf": _hugging_face, "torchvision": _torchvision}

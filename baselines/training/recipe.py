@@ -13,6 +13,7 @@ OPTIMIZERS = ("rmsprop-tf", "sgd")
 SCHEDULES = ("exponential", "cosine")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 CROPS = ("none", "pad", "resize")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 OF_THE_ARCHITECTURE = ("bn_momentum", "dropout", "drop_connect")
 
 
@@ -106,6 +107,12 @@ class Recipe:
     def average_decay(self, step: int) -> float:
         """Decay of the moving average after a step, counted from 0 (TensorFlow's with num_updates)."""
         return min(self.ema, (1 + step) / (10 + step))
+
+    def shortened(self, epochs: int | None) -> Recipe:
+        """The recipe for other epochs, without warm-up where it would take all of them; None for its own."""
+        if epochs is None:
+            return self
+        return replace(self, epochs=epochs, warmup_epochs=self.warmup_epochs if epochs >= self.warmup_epochs else 0.0)
 
     def with_values(self, **values: Any) -> Recipe:
         """The recipe with the values that are not None.

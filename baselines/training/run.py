@@ -6,6 +6,7 @@ checkpoint.pt        where it is; removed at its end
 history.csv          a line an epoch
 tensorboard/         the same and more, to watch
 weights.safetensors  of the network that is evaluated: the moving average where there is one
+raw.safetensors      as the last step left them, where there is an average
 """
 
 from __future__ import annotations
@@ -20,21 +21,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.comparators import Comparator, load_any
 from baselines.files import write_new_text
 from baselines.owner import lock
 from baselines.scalars import Scalars
 from baselines.spec import BaselineSpec, Provenance, read_spec, write_spec
 from baselines.training.data import ImageData, load_data
-from baselines.training.recipe import Recipe
+from baselines.training.recipe import PRECISIONS, Recipe
 from search_spaces.adaptation import adapted
-from search_spaces.errors import MnasError
+from search_spaces.architecture import Architecture, check_int, check_name
+from search_spaces.cost import architecture_cost
+from search_spaces.errors import FieldError, MnasError
 from search_spaces.serialization import from_dict
 
 if TYPE_CHECKING:
-    from baselines.training.train import Progress, Trained
-    from search_spaces.network import Network
+    from torch import nn
 
-SETTINGS, SPEC, WEIGHTS, HISTORY = "training.json", "spec.yaml", "weights.safetensors", "history.csv"
+    from baselines.training.train import Progress
+
+SETTINGS, SPEC, HISTORY = "training.json", "spec.yaml", "history.csv"
+WEIGHTS, RAW_WEIGHTS = "weights.safetensors", "raw.safetensors"
+# A baseline, or a network of torchvision.
+Subject = BaselineSpec | Comparator
 
 
 @dataclass(frozen=True)
@@ -43,23 +51,36 @@ class TrainingSettings:
 
     Attributes:
         data: as `baselines.training.data.load_data` takes it.
-        fingerprint: of the data; other images are refused.
-        classes: names, in the order of the labels.
         recipe: in full.
         seed: of everything random.
-        precision, micro_batch, compiled: as `baselines.training.train.train` takes them.
+        fingerprint: of the data; other images are refused.
+        classes: names, in the order of the labels.
+        network: ``torchvision:NAME`` of a network that has no spec; empty where `SPEC` has it.
+        resolution: of such a network, in pixels.
+        precision, parts, recompute, compiled, devices: as `baselines.training.train.train` takes them.
         weights: file of the weights to begin with; empty for none.
     """
 
     data: str
-    fingerprint: str
-    classes: tuple[str, ...]
     recipe: Recipe
     seed: int = 0
+    fingerprint: str = ""
+    classes: tuple[str, ...] = ()
+    network: str = ""
+    resolution: int | None = None
     precision: str = "auto"
-    micro_batch: int | None = None
+    parts: int = 1
+    recompute: int = 0
     compiled: int = 0
+    devices: int = 1
     weights: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("precision", self.precision, PRECISIONS)
+        check_int("devices", self.devices, 0, 1024)
+        check_int("parts", self.parts, 1, self.recipe.batch)
+        if self.devices and self.recipe.batch % self.devices:
+            raise FieldError("devices", f"{self.devices} do not divide a batch of {self.recipe.batch}; change --batch")
 
 
 def check_installed() -> None:
@@ -68,24 +89,35 @@ def check_installed() -> None:
         raise MnasError("train: lightning-fabric is not installed; pip install 'mnas[train]'")
 
 
-def begin(folder: Path, spec: BaselineSpec, settings: TrainingSettings) -> None:
+def check_empty(folder: Path) -> None:
+    """Raise `MnasError` where a folder is there and not empty: before there is any work."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds a training already" if (folder / SETTINGS).exists() else "is there already and is not empty"
+        raise MnasError(f"out: {folder} {what}; choose another folder, or go on with --resume")
+
+
+def make_empty(folder: Path) -> None:
+    """Make a folder. Raises `MnasError` where it is there and not empty, or cannot be made."""
+    try:
+        check_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
+
+
+def begin(folder: Path, subject: Subject, settings: TrainingSettings) -> None:
     """Make the folder of a training.
 
     Raises:
         MnasError: the folder is there and not empty, or cannot be made.
     """
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = "holds a training already" if (folder / SETTINGS).exists() else "is there already and is not empty"
-            raise MnasError(f"out: {folder} {what}; choose another folder, or go on with --resume")
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
-    write_spec(spec, folder / SPEC)
+    make_empty(folder)
+    if isinstance(subject, BaselineSpec):
+        write_spec(subject, folder / SPEC)
     write_new_text(folder / SETTINGS, json.dumps(asdict(settings), indent=2) + "\n")
 
 
-def opened(folder: Path) -> tuple[BaselineSpec, TrainingSettings]:
+def opened(folder: Path) -> tuple[Subject, TrainingSettings]:
     """What a folder trains, and how.
 
     Raises:
@@ -96,7 +128,13 @@ def opened(folder: Path) -> tuple[BaselineSpec, TrainingSettings]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         raise MnasError(f"resume: {folder} holds no training ({SETTINGS} cannot be read); give its folder") from None
-    return read_spec(folder / SPEC), from_dict(TrainingSettings, data, "training")
+    settings = from_dict(TrainingSettings, data, "training")
+    if not settings.network:
+        return read_spec(folder / SPEC), settings
+    subject = load_any(settings.network)
+    if isinstance(subject, BaselineSpec):
+        raise MnasError(f"{file}: network: {settings.network!r} is none of torchvision's; begin a new training")
+    return subject.adapted(settings.resolution, len(settings.classes)), settings
 
 
 @contextmanager
@@ -114,9 +152,32 @@ def owned(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def trained_spec(spec: BaselineSpec, data: ImageData, resolution: int | None, width: float) -> BaselineSpec:
-    """The spec of a network as it is trained on data: at its side, with its classes (`search_spaces.adaptation`)."""
-    side = resolution or data.side or spec.architecture.resolution
+def network_of(subject: Subject) -> Architecture | Comparator:
+    """What `baselines.training.train.train` takes."""
+    return subject.architecture if isinstance(subject, BaselineSpec) else subject
+
+
+def counts_of(subject: Subject) -> tuple[int, int]:
+    """MACs and parameters of a network."""
+    if isinstance(subject, Comparator):
+        return subject.counts
+    cost = architecture_cost(subject.architecture)
+    return cost.macs, cost.params
+
+
+def trained_subject(subject: Subject, data: ImageData, resolution: int | None, width: float) -> Subject:
+    """A network as it is trained on data: at its side, with its classes (`search_spaces.adaptation`).
+
+    Raises:
+        FieldError: resolution or width breaks its rule.
+        MnasError: a network of torchvision is asked for another width.
+    """
+    side = resolution or data.side or network_of(subject).resolution
+    if isinstance(subject, Comparator):
+        if width != 1:
+            raise MnasError(f"width: {subject.name} has one width only; leave --width out")
+        return subject.adapted(side, len(data.classes))
+    spec = subject
     architecture = adapted(spec.architecture, side, len(data.classes), width)
     if architecture == spec.architecture:
         return spec
@@ -125,55 +186,84 @@ def trained_spec(spec: BaselineSpec, data: ImageData, resolution: int | None, wi
 
 def run_training(
     folder: Path, watch: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
-) -> tuple[Trained, ImageData]:
+) -> tuple[ImageData, int]:
     """Train in a folder, from where it is to its end, or until it is to stop.
+
+    Returns:
+        The data, and how many steps it was trained for.
 
     Raises:
         KeyboardInterrupt: it was to stop.
         MnasError: as `baselines.training.train.train`, the data is not what it was, or another process trains there.
     """
-    from baselines.training.train import CHECKPOINT, train
-    from baselines.weights import load_weights, save_weights
-    from search_spaces.network import build_network
-
-    spec, settings = opened(folder)
+    _, settings = opened(folder)
     with owned(folder), Scalars(folder / "tensorboard") as scalars:
-        data = load_data(settings.data, settings.seed)
-        if data.fingerprint != settings.fingerprint:
-            raise MnasError(
-                f"data: {settings.data} is not what it was (fingerprint {data.fingerprint}, then "
-                f"{settings.fingerprint}); bring the old images back, or begin a new training"
-            )
-        initial = None
-        if settings.weights:
-            network = build_network(spec.architecture)
-            load_weights(network, Path(settings.weights), keep_classifier=True)
-            initial = network.state_dict()
+        data = _data(settings)
+        if (folder / WEIGHTS).exists():
+            return data, _last_step(folder)
+        steps = 0
 
         def watched(progress: Progress) -> None:
+            nonlocal steps
+            steps = progress.steps
             scalars.write(progress.step, _scalars(progress))
             if progress.accuracy is not None:
                 _append(folder / HISTORY, progress)
             watch(progress)
 
-        trained = train(
-            spec.architecture,
-            data,
-            settings.recipe,
-            seed=settings.seed,
-            folder=folder,
-            initial=initial,
-            precision=settings.precision,
-            micro_batch=settings.micro_batch,
-            compiled=bool(settings.compiled),
-            watch=watched,
-            validate_every=1,
-            stop=stop,
+        if settings.devices == 1:
+            train_in(folder, data, watched, stop)
+        else:
+            from baselines.training.ranks import train_in_ranks
+
+            train_in_ranks(folder, settings.devices, watched, stop)
+    return data, steps
+
+
+def _data(settings: TrainingSettings) -> ImageData:
+    """The images of a training. Raises `MnasError` where they are not what they were."""
+    data = load_data(settings.data, settings.seed)
+    if data.fingerprint != settings.fingerprint:
+        raise MnasError(
+            f"data: {settings.data} is not what it was (fingerprint {data.fingerprint}, then "
+            f"{settings.fingerprint}); bring the old images back, or begin a new training"
         )
-        if not (folder / WEIGHTS).exists():
-            save_weights(trained.averaged, folder / WEIGHTS)  # type: ignore[arg-type]
-            (folder / CHECKPOINT).unlink(missing_ok=True)
-    return trained, data
+    return data
+
+
+def train_in(folder: Path, data: ImageData | None, watch: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
+    """Train in a folder that is owned, as one of its devices, and write the weights in the end."""
+    from baselines.training.train import CHECKPOINT, train
+    from baselines.weights import load_weights, save_weights
+    from search_spaces.network import build_network
+
+    subject, settings = opened(folder)
+    initial = None
+    if settings.weights and isinstance(subject, BaselineSpec):
+        network = build_network(subject.architecture)
+        load_weights(network, Path(settings.weights), keep_classifier=True)
+        initial = network.state_dict()
+    trained = train(
+        network_of(subject),
+        data or _data(settings),
+        settings.recipe,
+        seed=settings.seed,
+        folder=folder,
+        initial=initial,
+        precision=settings.precision,
+        parts=settings.parts,
+        recompute=bool(settings.recompute),
+        compiled=bool(settings.compiled),
+        devices=settings.devices,
+        watch=watch,
+        validate_every=1,
+        stop=stop,
+    )
+    if trained.first_rank:
+        if trained.averaged is not trained.network and not (folder / RAW_WEIGHTS).exists():
+            save_weights(trained.network, folder / RAW_WEIGHTS)
+        save_weights(trained.averaged, folder / WEIGHTS)  # last: where it is, the training is at its end
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _scalars(progress: Progress) -> Mapping[str, float]:
@@ -196,8 +286,19 @@ def _append(file: Path, progress: Progress) -> None:
         raise MnasError(f"{file}: cannot be written ({error.strerror}); make room, then go on with --resume") from None
 
 
-def trained_network(folder: Path) -> tuple[BaselineSpec, TrainingSettings, Network]:
-    """What a folder has trained: spec, settings, and the network with its weights.
+def _last_step(folder: Path) -> int:
+    """The step of the last line of the history."""
+    try:
+        return int(list(csv.reader((folder / HISTORY).read_text().splitlines()))[-1][1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, TrainingSettings, nn.Module]:
+    """What a folder has trained: network with its weights, and the settings.
+
+    Args:
+        raw: the weights as the last step left them, not their moving average.
 
     Raises:
         MnasError: it holds no training, or one that is not at its end.
@@ -205,9 +306,10 @@ def trained_network(folder: Path) -> tuple[BaselineSpec, TrainingSettings, Netwo
     from baselines.weights import load_weights
     from search_spaces.network import build_network
 
-    spec, settings = opened(folder)
+    subject, settings = opened(folder)
     if not (folder / WEIGHTS).is_file():
         raise MnasError(f"training: {folder} is not at its end; mnas train --resume goes on with it")
-    network = build_network(spec.architecture)
-    load_weights(network, folder / WEIGHTS)
-    return spec, settings, network
+    network = subject.build() if isinstance(subject, Comparator) else build_network(subject.architecture)
+    # Without an average, the weights are the last ones themselves.
+    load_weights(network, folder / (RAW_WEIGHTS if raw and settings.recipe.ema else WEIGHTS))
+    return subject, settings, network

@@ -16,18 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from baselines.comparators import Comparator
+from baselines.memory import give_back_maps
 from baselines.training.augment import normalised, resized, train_batch
 from baselines.training.batches import batches_of, order, step_seed
 from baselines.training.data import ImageData, Part
 from baselines.training.optimizer import make_optimizer
-from baselines.training.recipe import Recipe
+from baselines.training.recipe import PRECISIONS, Recipe
 from search_spaces.architecture import Architecture
 from search_spaces.errors import MnasError
 from search_spaces.network import build_network
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT = "checkpoint.pt"
 EVALUATION_BATCH = 250
@@ -68,16 +70,18 @@ class Trained:
         averaged: the same with the moving average of weights and batch-norm statistics; `network` where there is none.
         steps: of the optimizer.
         seconds: of this process.
+        first_rank: whether this process is the first of those that trained together.
     """
 
     network: nn.Module
     averaged: nn.Module
     steps: int
     seconds: float
+    first_rank: bool
 
 
 def train(
-    architecture: Architecture,
+    network: Architecture | Comparator,
     data: ImageData,
     recipe: Recipe,
     *,
@@ -85,9 +89,10 @@ def train(
     folder: Path | None = None,
     initial: Mapping[str, Tensor] | None = None,
     precision: str = "auto",
-    micro_batch: int | None = None,
+    parts: int = 1,
+    recompute: bool = False,
     compiled: bool = False,
-    devices: int | str = "auto",
+    devices: int = 1,
     watch: Callable[[Progress], None] = lambda progress: None,
     validate_every: int = 0,
     stop: Callable[[], bool] = lambda: False,
@@ -95,16 +100,19 @@ def train(
     """Train a network.
 
     Args:
-        architecture: at the resolution and with the classes it is trained for (`search_spaces.adaptation`).
+        network: at the resolution and with the classes it is trained for (`search_spaces.adaptation`).
         data: its train part is learned from, its val part looked at where asked for.
         seed: of the initial weights, the order and everything random.
         folder: where checkpoints are kept; one that is there is gone on from.
         initial: weights to begin with.
         precision: one of `PRECISIONS`.
-        micro_batch: images at once; the gradients of several are added up to the recipe's batch. None: all at once.
+        parts: into how many micro-batches a batch is divided, as equal as can be; their gradients are added up.
+        recompute: whether the inner maps of blocks are computed again for the backward pass
+            (`search_spaces.network.Network`); not for a network of another project.
         compiled: whether to compile the network.
-        devices: how many GPUs, where there are some; ``auto`` for all.
-        watch: is told how it goes.
+        devices: how many train together, each in a process of its own that calls this with the environment of
+            `baselines.training.ranks`.
+        watch: is told how it goes, in the first process.
         validate_every: epochs between looks at the validation part; 0 for none.
         stop: whether to end after the step that is under way; its state is kept.
 
@@ -112,16 +120,20 @@ def train(
         KeyboardInterrupt: it was to stop before its end.
         MnasError: classes do not fit, the loss is no number any more, or a checkpoint is of something else.
     """
-    if architecture.num_classes != len(data.classes):
+    if network.num_classes != len(data.classes):
         raise MnasError(
-            f"num_classes: the network tells {architecture.num_classes} classes apart, the data has "
+            f"num_classes: the network tells {network.num_classes} classes apart, the data has "
             f"{len(data.classes)}; give it as many"
         )
-    training = _Training(architecture, data, recipe, seed, _fabric(precision, devices), micro_batch)
+    fabric = _fabric(precision, devices)
+    if fabric.device.type == "cpu":
+        give_back_maps(at_once=recompute)
+    training = _Training(network, data, recipe, seed, fabric, parts, recompute=recompute)
     training.begin(folder, initial, compiled=compiled)
     began = time.perf_counter()
     training.run(watch, validate_every, stop)
-    return Trained(training.network, training.judged, training.steps, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Trained(training.network, training.judged, training.steps, seconds, fabric.is_global_zero)
 
 
 class _Training:
@@ -129,25 +141,29 @@ class _Training:
 
     def __init__(
         self,
-        architecture: Architecture,
+        network: Architecture | Comparator,
         data: ImageData,
         recipe: Recipe,
         seed: int,
         fabric: Any,
-        micro_batch: int | None,
+        parts: int,
+        *,
+        recompute: bool,
     ) -> None:
         self._fabric = fabric
         self._device = fabric.device
-        self._data, self._recipe, self._seed, self._micro_batch = data, recipe, seed, micro_batch
-        self._side = architecture.resolution
+        self._data, self._recipe, self._seed, self._parts = data, recipe, seed, parts
+        self._side = network.resolution
         # Of images in files, their reader has drawn the area already, from the whole image.
         drawn = recipe.crop == "resize" and not data.train.packed
         self._on_device = replace(recipe, crop="none") if drawn else recipe
-        self._batch = min(recipe.batch, len(data.train))
+        self._batch = min(recipe.batch, len(data.train)) // fabric.world_size * fabric.world_size
+        if not self._batch:
+            raise MnasError(f"devices: {fabric.world_size} are more than the {len(data.train)} images to train on")
         self._steps_per_epoch = len(data.train) // self._batch
         self.steps = recipe.epochs * self._steps_per_epoch
         torch.manual_seed(step_seed(seed, FIRST_WEIGHTS))
-        built: nn.Module = build_network(recipe.applied(architecture))
+        built = _built(network, recipe, recompute=recompute)
         self.network: nn.Module = built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._generator = torch.Generator()
@@ -166,7 +182,9 @@ class _Training:
         self._averaged = _average(self.network, self._recipe).to(self._device) if self._recipe.ema else None
         model = torch.compile(self.network) if compiled else self.network
         self._model, self._optimizer = self._fabric.setup(model, optimizer)
-        self._keeper = _Keeper(folder, self.network, self._optimizer, self._averaged)
+        self._keeper = _Keeper(
+            folder, self.network, self._optimizer, self._averaged, writes=self._fabric.is_global_zero
+        )
         self._step = self._keeper.load(self._device)
 
     def run(self, watch: Callable[[Progress], None], validate_every: int, stop: Callable[[], bool]) -> None:
@@ -178,7 +196,7 @@ class _Training:
         while self._step < self.steps:
             epoch, first = divmod(self._step, per_epoch)
             indices = order(self._seed, epoch, len(self._data.train))[: per_epoch * self._batch]
-            rows = indices.reshape(per_epoch, self._batch)[first:, fabric.global_rank :: fabric.world_size]
+            rows = indices.reshape(per_epoch, fabric.world_size, -1)[first:, fabric.global_rank]
             for pixels, labels in reader.read(list(rows), self._step):
                 loss, rate = self._train_on(pixels, labels)
                 images += self._batch
@@ -193,7 +211,8 @@ class _Training:
                     )
                 speed = images / (time.perf_counter() - looked)
                 accuracy = self._validated(validate_every)
-                watch(Progress(self._step, self.steps, self._step // per_epoch, value, rate, speed, accuracy))
+                if fabric.is_global_zero:
+                    watch(Progress(self._step, self.steps, self._step // per_epoch, value, rate, speed, accuracy))
                 looked, images = time.perf_counter(), 0
                 if self._step == self.steps or self._keeper.is_due or stopped:
                     self._keeper.save(self._step)
@@ -209,12 +228,12 @@ class _Training:
         torch.manual_seed(step_seed(self._seed, self._step, rank))  # of dropout and drop-connect
         self._generator.manual_seed(step_seed(self._seed, self._step, AUGMENTATION + rank))
         inputs = train_batch(pixels, self._on_device, self._side, self._generator)
-        size = self._micro_batch or len(inputs)
         total = torch.zeros((), device=inputs.device)
-        for start in range(0, len(inputs), size):
-            part, last = slice(start, start + size), start + size >= len(inputs)
-            with self._fabric.no_backward_sync(self._model, enabled=not last and self._fabric.world_size > 1):
-                loss = self._loss(self._model(inputs[part]), labels[part]) * (len(labels[part]) / len(labels))
+        pieces = list(zip(inputs.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True))
+        for number, (piece, truth) in enumerate(pieces, 1):
+            waits = number < len(pieces) and self._fabric.world_size > 1
+            with self._fabric.no_backward_sync(self._model, enabled=waits):
+                loss = self._loss(self._model(piece), truth) * (len(truth) / len(labels))
                 self._fabric.backward(loss)
             total += loss.detach()
         if self._recipe.clip_norm:
@@ -231,14 +250,29 @@ class _Training:
     def _validated(self, every: int) -> float | None:
         """Accuracy on the validation part, after an epoch where it is asked for."""
         epoch, rest = divmod(self._step, self._steps_per_epoch)
-        if rest or not every or epoch % every:
+        if rest or not every or epoch % every or not self._fabric.is_global_zero:
             return None
         accuracy = accuracy_of(self.judged, self._data.val, self._side, self._device)
         self._model.train()
         return accuracy
 
 
-def _fabric(precision: str, devices: int | str) -> Any:
+def _built(network: Architecture | Comparator, recipe: Recipe, *, recompute: bool) -> nn.Module:
+    """A network as the recipe trains it, with fresh weights."""
+    if isinstance(network, Architecture):
+        ours = build_network(recipe.applied(network))
+        ours.recompute = recompute
+        return ours
+    module = network.build()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d) and recipe.bn_momentum is not None:
+            part.momentum = recipe.bn_momentum
+        if isinstance(part, nn.Dropout) and recipe.dropout is not None:
+            part.p = recipe.dropout
+    return module
+
+
+def _fabric(precision: str, devices: int) -> Any:
     """Lightning's Fabric on what this machine has; bf16 on GPUs that know it, else fp32."""
     from lightning_fabric import Fabric
 
@@ -251,8 +285,11 @@ def _fabric(precision: str, devices: int | str) -> Any:
     if gpu:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
-    fabric = Fabric(accelerator="cuda" if gpu else "cpu", devices=devices if gpu else 1, precision=names[precision])
-    if fabric.world_size > 1:
+    strategy = "ddp" if devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator="cuda" if gpu else "cpu", devices=devices, strategy=strategy, precision=names[precision]
+    )
+    if devices > 1:
         fabric.launch()
     return fabric
 
@@ -274,9 +311,10 @@ def _average(network: nn.Module, recipe: Recipe) -> Any:
 class _Keeper:
     """Keeps a training's state in a folder: one file that is always whole."""
 
-    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any) -> None:
+    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any, *, writes: bool) -> None:
         self._file = None if folder is None else folder / CHECKPOINT
         self._network, self._optimizer, self._averaged = network, optimizer, averaged
+        self._writes = writes
         self._saved = time.monotonic()
 
     def load(self, device: torch.device) -> int:
@@ -301,7 +339,7 @@ class _Keeper:
 
     def save(self, step: int) -> None:
         """Write the state after a step. Raises `MnasError` where that fails."""
-        if self._file is None:
+        if self._file is None or not self._writes:
             return
         state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
         if self._averaged is not None:
@@ -328,7 +366,12 @@ def logits_of(network: nn.Module, part: Part, side: int, device: torch.device) -
     return torch.cat(found) if found else torch.empty(0, 0)
 
 
+def hits_of(network: nn.Module, part: Part, side: int, device: torch.device) -> NDArray[np.bool_]:
+    """Of each image of a part, whether its class is the network's first."""
+    found: NDArray[np.bool_] = logits_of(network, part, side, device).argmax(1).numpy() == part.labels
+    return found
+
+
 def accuracy_of(network: nn.Module, part: Part, side: int, device: torch.device) -> float:
     """Share of a part's images whose class is the network's first."""
-    logits = logits_of(network, part, side, device)
-    return float((logits.argmax(1) == torch.from_numpy(part.labels)).double().mean())
+    return float(hits_of(network, part, side, device).mean())

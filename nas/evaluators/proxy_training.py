@@ -130,7 +130,7 @@ class ProxyTraining(Evaluator):
     @property
     def recipe(self) -> Recipe:
         """What every network is trained with."""
-        return load_recipe(self._proxy.recipe).with_values(epochs=self._proxy.epochs)
+        return load_recipe(self._proxy.recipe).shortened(self._proxy.epochs)
 
     @cached_property
     def data(self) -> ImageData:

@@ -6,7 +6,6 @@ whatever moment, it takes nothing with it but the trial that it works on.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
+from baselines.interrupts import end_with_parent
 from nas.evaluators.base import Evaluator
 from nas.executors.base import Evaluated, Failure, evaluate, failure_of, over_time
 from search_spaces import Architecture
@@ -174,7 +174,7 @@ def _prepare(cores: int, memory_limit: int | None) -> None:
     """Make this process a good worker: its share of cores and memory, and no life of its own."""
     os.setsid()  # a group of its own, to be ended together with whatever it starts
     os.dup2(2, 1)  # what an evaluator prints must not come between the search's own lines
-    _end_with_parent()
+    end_with_parent()
     # With more threads than cores, they wait for each other.
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(cores)))
     ThreadpoolController().limit(limits=cores)
@@ -183,16 +183,3 @@ def _prepare(cores: int, memory_limit: int | None) -> None:
     # Where the machine's memory runs out, the kernel should end this process rather than the search.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _end_with_parent() -> None:
-    """A search that is killed must not leave a training behind that goes on for an hour."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from baselines.training.data import ImageData, load_data, stratified
+from baselines.training.data import ImageData, cache_folder, load_data, stratified
 from search_spaces import MnasError
 from tests.baselines.training.images import COLOURS, pixels, write_folders
 
@@ -41,6 +41,7 @@ def test_the_seed_decides_what_is_held_out(tmp_path: Path) -> None:
     root = str(write_folders(tmp_path / "images", count=30))
     first, again, other = (load_data(root, seed) for seed in (0, 0, 1))
     assert contents(first.val) == contents(again.val) != contents(other.val)
+    assert contents(first.test) == contents(other.test)  # so that trainings of several seeds are judged by the same
     assert first.fingerprint == again.fingerprint == other.fingerprint
 
 
@@ -102,6 +103,48 @@ def test_idx_files(tmp_path: Path, *, packed: bool) -> None:
     assert (len(data.train), len(data.val), len(data.test), data.side) == (40, 10, 20, 28)
     assert (data.test.images[3] == images[3][..., None]).all()
     assert data.test.labels.tolist() == labels.tolist()
+
+
+def write_fashion(folder: Path) -> None:
+    """Fifty images to train on and twenty for test, as MNIST's files have them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for prefix, count in (("train", 50), ("t10k", 20)):
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx(rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)))
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_a_data_set_of_torchvision_is_that_of_its_files(tmp_path: Path) -> None:
+    files = cache_folder() / "torchvision" / "FashionMNIST" / "raw"
+    write_fashion(files)
+    ours, theirs = load_data(str(files)), load_data("torchvision:FashionMNIST")
+    for part in ("train", "val", "test"):
+        assert contents(getattr(ours, part)) == contents(getattr(theirs, part))
+        assert (getattr(ours, part).labels == getattr(theirs, part).labels).all()
+    assert theirs.classes[0] == "T-shirt/top"
+    with pytest.raises(MnasError, match="torchvision has no data set 'FashionMIST'"):
+        load_data("torchvision:FashionMIST")
+
+
+@pytest.mark.parametrize("side", [16, 200])
+def test_a_data_set_of_hugging_face(tmp_path: Path, side: int) -> None:
+    """A folder of theirs; small images are packed, large ones decoded when they are asked for."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed; pip install 'mnas[hf]'")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, side, side, 3), dtype=np.uint8)
+    labels = [0, 1, 2] * 10
+    kinds = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b", "c"])})
+    for part, rows in (("train", slice(0, 24)), ("test", slice(24, 30))):
+        values = {"picture": [Image.fromarray(image) for image in images[rows]], "kind": labels[rows]}
+        (tmp_path / "set").mkdir(exist_ok=True)
+        datasets.Dataset.from_dict(values, features=kinds).to_parquet(tmp_path / "set" / f"{part}.parquet")
+    data = load_data(f"hf:{tmp_path / 'set'}")
+    assert data.classes == ("a", "b", "c")
+    assert (len(data.train), len(data.val), len(data.test)) == (21, 3, 6)
+    assert data.train.packed == (side == 16)
+    assert (np.array([data.test.images[index] for index in range(6)]) == images[24:]).all()
+    assert data.test.labels.tolist() == labels[24:]
 
 
 def cifar_rows(count: int, labels_before: int, seed: int) -> bytes:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from baselines.intervals import wilson
 from baselines.training.data import Part
 from baselines.training.evaluate import evaluate
-from baselines.training.run import HISTORY, SETTINGS, WEIGHTS, owned
+from baselines.training.run import HISTORY, RAW_WEIGHTS, SETTINGS, WEIGHTS, owned
 from baselines.training.train import CHECKPOINT
 from nas.__main__ import main
 from tests.baselines.training.images import write_folders
@@ -52,12 +52,45 @@ def test_a_training_and_what_it_is_worth(images: Path, capsys: pytest.CaptureFix
     assert judged["top5"] == 1.0  # three classes
     assert main(["evaluate", "t"]) == 0
     assert "blue" in capsys.readouterr().out
+    # Without an average the last weights are those that are evaluated.
+    assert main(["evaluate", "t", "--raw", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == judged["loss"]
     # The folder's spec is the network as it is trained.
     assert main(["show", "t/spec.yaml", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     stem = shown["spec"]["architecture"]["stem"]
     assert (stem["stride"], stem["out_channels"]) == (1, 8)
     assert shown["spec"]["architecture"]["num_classes"] == 3
+
+
+def test_averaged_and_last_weights(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (*OPTIONS, "--recipe", "finetune", "--batch", "32")
+    assert main(["train", "efficientnet_b0", "--data", str(images), *options, "--out", "t", "--json"]) == 0
+    last, averaged = load_file(Path("t", RAW_WEIGHTS)), load_file(Path("t", WEIGHTS))
+    assert last.keys() == averaged.keys()
+    assert any((last[name] != averaged[name]).any() for name in last)
+    losses = []
+    for raw in ((), ("--raw",)):
+        capsys.readouterr()
+        assert main(["evaluate", "t", *raw, "--json"]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss"])
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_a_network_of_torchvision_under_the_same_recipe(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "torchvision:resnet18", "--data", str(images), *OPTIONS[:-2], "--out", "t"]
+    assert main([*command, "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", "t", "--part", "val", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top1"] == trained["val"]["top1"]
+    tensors = load_file(Path("t", WEIGHTS))
+    assert tensors["fc.weight"].shape == (3, 512)
+    # Its MACs with the first stride at 1, as ours is at that size, by another counter.
+    assert main(["train", "torchvision:resnet18", "--data", str(images), "--out", "u", "--width", "0.5"]) == 2
+    assert "width: torchvision:resnet18 has one width only" in capsys.readouterr().err
+    assert main(["cam", "t", "--images", str(images / "red" / "000.png"), "--out", "c.png"]) == 2
+    assert "cam: t has a network of torchvision" in capsys.readouterr().err
 
 
 def test_killed_in_the_middle_of_an_epoch_and_resumed(images: Path) -> None:
@@ -112,7 +145,7 @@ def test_what_cannot_be_trained(images: Path, tmp_path: Path, capsys: pytest.Cap
         (("efficientnet_b0",), "train: give SPEC and --data"),
         (("efficientnet_b0", "--data", "nowhere"), "there is no folder nowhere"),
         (("efficientnet_b0", *data, "--resolution", "8"), "resolution: 8 is smaller than the network's total stride"),
-        (("efficientnet_b0", *data, "--precision", "fp8"), "precision: 'fp8' is none of"),
+        (("efficientnet_b0", *data, "--precision", "fp8"), "unknown precision 'fp8'"),
         (("efficientnet_b0", *data, "--recipe", "papper"), "unknown recipe 'papper'"),
         (("efficientnet_b0", *data, "--out", "full"), "is there already and is not empty"),
         (("--resume", "full"), "holds no training"),

@@ -119,13 +119,18 @@ def test_classes_must_fit(data: ImageData) -> None:
 
 
 def test_micro_batches_add_up(data: ImageData) -> None:
-    """One that holds the whole batch changes nothing; smaller ones differ by batch norm's statistics alone."""
+    """The batch is divided, and the network still learns; only batch norm sees fewer images at once."""
     whole = train(TINY, data, RECIPE)
-    parts = train(TINY, data, RECIPE, micro_batch=16)
-    assert same(weights(whole.network), weights(parts.network))
-    fewer = train(TINY, data, RECIPE.with_values(epochs=6), micro_batch=5)
+    fewer = train(TINY, data, RECIPE.with_values(epochs=6), parts=3)
     assert fewer.steps == 2 * whole.steps
     assert accuracy_of(fewer.network, data.val, 16, CPU) > 0.9
+
+
+def test_blocks_computed_again_change_nothing(data: ImageData) -> None:
+    """Neither weights nor batch norm's statistics, with dropout and drop-connect drawn anew in every step."""
+    recipe = RECIPE.with_values(dropout=0.3, drop_connect=0.3)
+    kept, again = (train(TINY, data, recipe, recompute=recompute) for recompute in (False, True))
+    assert same(weights(kept.network), weights(again.network))
 
 
 def test_images_of_several_sizes_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

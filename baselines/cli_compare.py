@@ -1,0 +1,181 @@
+"""`mnas compare --train`: networks trained side by side on a person's own images."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baselines.cli_train import load_images, training_progress
+from baselines.comparators import load_any
+from baselines.console import (
+    count,
+    labelled,
+    millions,
+    number,
+    pointer,
+    points,
+    print_json,
+    quantity,
+    show,
+    titled_table,
+)
+from baselines.files import new_folder
+from baselines.interrupts import interruptible
+from search_spaces import MnasError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from baselines.training.comparison import Contestant, PairedDifference, Plan
+    from baselines.training.run import TrainingSettings
+
+# What is of use with --train alone, as argparse names it.
+OF_TRAINING = ("data", "resume", "out", "epochs", "batch", "resolution", "memory")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of training to the command."""
+    group = parser.add_argument_group("with --train")
+    group.add_argument("--train", action="store_true", help="train every SPEC on --data, and compare what comes of it")
+    group.add_argument("--data", help="images (see mnas train)")
+    group.add_argument("--recipe", default="cifar", help="of all networks (default: cifar)")
+    group.add_argument("--seeds", type=count, default=3, help="trainings of each network (default: 3)")
+    group.add_argument("--equal", default="epochs", help="epochs, or macs in all of a training (default: epochs)")
+    group.add_argument("--epochs", type=count, help="passes over the images (default: the recipe's)")
+    group.add_argument("--batch", type=count, help="images a step (default: the recipe's)")
+    group.add_argument("--resolution", type=count, help="side of the images in pixels (default: that of the images)")
+    group.add_argument("--width", type=number, default=1.0, help="factor on all channels (default: 1)")
+    group.add_argument("--memory", type=quantity, help="bytes to stay within (default: nine tenths of what is free)")
+    group.add_argument("--out", type=Path, help="folder of the trainings, new or empty (default: a new one in runs/)")
+    group.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a comparison that was interrupted")
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raise `MnasError` where options of training are given without ``--train``."""
+    for name in OF_TRAINING:
+        if getattr(arguments, name) is not None:
+            raise MnasError(f"{name}: goes with --train; give it too, or leave --{name} out")
+
+
+def run_trained_comparison(arguments: argparse.Namespace) -> None:
+    """Train networks side by side, or go on, and say what their differences are worth."""
+    from baselines.training.comparison import opened_comparison, paired_difference, run_comparison
+
+    if arguments.html:
+        raise MnasError("html: draws published accuracies; leave --train or --html out")
+    if arguments.resume:
+        if arguments.specs or arguments.data:
+            raise MnasError("resume: a comparison has its own networks and data; leave SPEC and --data out")
+        folder: Path = arguments.resume
+    else:
+        folder = _begun(arguments)
+    plan = opened_comparison(folder)
+    try:
+        with interruptible() as stop:
+            found, settings = run_comparison(folder, _training, stop)
+    except KeyboardInterrupt:
+        print(f"mnas: go on with: mnas compare --train --resume {shlex.quote(str(folder))}", file=sys.stderr)
+        raise
+    differences = [paired_difference(one, found[-1]) for one in found[:-1]]
+    if arguments.json:
+        print_json(
+            {
+                "out": str(folder),
+                **asdict(plan),
+                "recipe": asdict(settings.recipe),
+                "data": {"source": settings.data, "fingerprint": settings.fingerprint},
+                "networks": [
+                    {
+                        "name": one.name,
+                        "macs": one.macs,
+                        "params": one.params,
+                        "epochs": one.epochs,
+                        "top1": one.accuracies,
+                        "mean": one.mean,
+                        "std": one.std,
+                    }
+                    for one in found
+                ],
+                "differences": [{**asdict(one), "verdict": one.verdict} for one in differences],
+            }
+        )
+        return
+    show(
+        _table(plan, settings, found),
+        *(_sentence(one, plan) for one in differences),
+        f"Top-1 on {found[-1].hits.shape[1]:,} test images, which no training saw; ± is from one seed to the next.",
+        "The interval is for other seeds and other images of the same kind, under this recipe.",
+        pointer("Folder:", str(folder)),
+    )
+
+
+@contextmanager
+def _training(what: str, epochs: int) -> Iterator[Any]:
+    print(f"mnas: {what}", file=sys.stderr, flush=True)
+    with training_progress(epochs) as watch:
+        yield watch
+
+
+def _begun(arguments: argparse.Namespace) -> Path:
+    """The folder of a new comparison."""
+    from baselines.training.comparison import Plan, begin_comparison
+    from baselines.training.memory_plan import planned
+    from baselines.training.recipe import load_recipe
+    from baselines.training.run import TrainingSettings, check_empty, check_installed
+
+    if not arguments.specs or not arguments.data:
+        raise MnasError("compare: --train takes two SPEC or more and --data, or --resume FOLDER")
+    subjects = [load_any(name) for name in arguments.specs]
+    plan = Plan(tuple(subject.name for subject in subjects), arguments.seeds, arguments.equal)
+    recipe = load_recipe(arguments.recipe).shortened(arguments.epochs).with_values(batch=arguments.batch)
+    check_installed()
+    if arguments.out:
+        check_empty(arguments.out)
+    data = load_images(arguments.data, 0)
+    if not len(data.test):
+        raise MnasError(f"data: {arguments.data} has no test images; give a folder test, or one folder to be divided")
+    trainings = []
+    for subject in subjects:
+        settings = TrainingSettings(data=arguments.data, recipe=recipe)
+        options = {"resolution": arguments.resolution, "width": arguments.width, "memory": arguments.memory}
+        trainings.append(planned(subject, data, settings, **options)[:2])
+    folder: Path = arguments.out or new_folder("compare")
+    begin_comparison(folder, plan, trainings)
+    return folder
+
+
+def _table(plan: Plan, settings: TrainingSettings, found: list[Contestant]) -> Table:
+    columns = [("network", "left"), ("MACs", "right"), ("params", "right"), ("epochs", "right")]
+    columns += [("top-1", "right"), ("of each seed, %", "left")]
+    equal = "equal MACs" if plan.equal == "macs" else "equal epochs"
+    table = titled_table(f"Trained on {settings.data}, {equal}, {settings.recipe.batch} images a step", columns)
+    for one in found:
+        each = ", ".join(f"{100 * value:.2f}" for value in one.accuracies)
+        counts = (millions(one.macs), millions(one.params), str(one.epochs))
+        table.add_row(one.name, *counts, points(one.mean, one.std), each)
+    return table
+
+
+def _sentence(difference: PairedDifference, plan: Plan) -> Any:
+    """What a difference is worth, in words."""
+    size = (
+        f"{100 * abs(difference.mean):.2f} points {'above' if difference.mean >= 0 else 'below'} {difference.reference}"
+    )
+    if difference.interval is None:
+        return labelled(f"{difference.name}:", f"{size}, of one seed; whether that is luck takes --seeds 3 or more")
+    low, high = (100 * end for end in difference.interval)
+    meaning = {
+        "better": "it is better",
+        "worse": "it is worse",
+        "tie": "a tie",
+    }[difference.verdict]
+    return labelled(
+        f"{difference.name}:",
+        f"{size} (95 % interval {low:+.2f} to {high:+.2f}, {plan.seeds} pairs of one seed); {meaning}",
+    )

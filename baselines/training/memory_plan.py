@@ -1,0 +1,242 @@
+"""How a training fits the memory there is: images at once, and what of a block is kept for its backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from baselines.comparators import Comparator
+from baselines.memory import free_bytes, measured_peak, resident_bytes
+from baselines.training.data import ImageData
+from baselines.training.recipe import Recipe
+from search_spaces.architecture import Architecture
+from search_spaces.errors import MnasError
+from search_spaces.memory import network_memory
+
+if TYPE_CHECKING:
+    from baselines.training.run import Subject, TrainingSettings
+
+# The share of the memory that is free now which a training takes where it is told no limit, and what it leaves of one.
+SHARE, MARGIN = 0.9, 0.05
+# Batch norm's statistics of fewer images at once are so noisy that computing blocks again, to have more, is worth its
+# time (our choice; EfficientNet was trained with groups of at least 64: 8 shards of 8 images, tensorflow/tpu).
+FEW_IMAGES = 32
+# What the C library holds for one byte of maps on a CPU where it may keep what was freed: measured 1.07 to 1.3.
+HEAP = 1.25
+FLOAT = 4
+# A measured step has at least so many bytes of maps, beside which nothing else counts.
+MEASURED_BYTES = 2**26
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How many images a training takes at once, and the memory that it then needs, in bytes.
+
+    Attributes:
+        batch: images of a step, on one device.
+        parts: in how many micro-batches, as equal as can be, whose gradients are added up.
+        recompute: whether the inner maps of blocks are computed again for the backward pass.
+        process: of the process before (on a CPU; 0 on a GPU).
+        state: weights, gradients, the optimizer's state and the moving average.
+        inputs: images of the whole batch.
+        per_image: of a micro-batch, kept for the backward pass or alive in it, with what the C library holds for it.
+        measured: bytes of activations that the measured step had for one that the closed form says.
+        limit: that there is.
+    """
+
+    batch: int
+    parts: int
+    recompute: bool
+    process: int
+    state: int
+    inputs: int
+    per_image: int
+    measured: float
+    limit: int
+
+    @property
+    def micro_batch(self) -> int:
+        """Images at once."""
+        return math.ceil(self.batch / self.parts)
+
+    @property
+    def peak(self) -> int:
+        """The most that is needed at once."""
+        return self.process + self.state + self.inputs + self.micro_batch * self.per_image
+
+    @property
+    def fits(self) -> bool:
+        """Whether it goes into the limit."""
+        return self.peak <= (1 - MARGIN) * self.limit
+
+
+def planned(
+    subject: Subject,
+    data: ImageData,
+    settings: TrainingSettings,
+    *,
+    resolution: int | None = None,
+    width: float = 1.0,
+    memory: float | None = None,
+    micro_batch: int | None = None,
+) -> tuple[Subject, TrainingSettings, MemoryPlan]:
+    """A training, ready to begin: the network as it is trained, all settings, and the memory plan among them.
+
+    Args:
+        subject: a baseline or a comparator.
+        settings: what a person chose; ``devices`` 0 for all GPUs, or one process.
+        resolution, width: as `baselines.training.run.trained_subject` takes them.
+        memory, micro_batch: as `plan_memory` takes limit and micro-batch.
+
+    Raises:
+        FieldError, MnasError: something breaks its rule or does not fit.
+    """
+    from baselines.training.run import network_of, trained_subject
+
+    if isinstance(subject, Comparator) and settings.weights:
+        raise MnasError(f"weights: {subject.name} begins with fresh ones; leave --weights out")
+    subject = trained_subject(subject, data, resolution, width)
+    batch = settings.recipe.batch
+    most = range(max(1, torch.cuda.device_count()), 0, -1)
+    settings = replace(
+        settings,
+        fingerprint=data.fingerprint,
+        classes=data.classes,
+        network=subject.name if isinstance(subject, Comparator) else "",
+        resolution=subject.resolution if isinstance(subject, Comparator) else None,
+        devices=settings.devices or next(count for count in most if batch % count == 0),
+    )
+    plan = plan_memory(
+        network_of(subject),
+        data,
+        settings.recipe,
+        limit=None if memory is None else int(memory),
+        micro_batch=micro_batch,
+        precision=settings.precision,
+        devices=settings.devices,
+    )
+    return subject, replace(settings, parts=plan.parts, recompute=int(plan.recompute)), plan
+
+
+def plan_memory(
+    network: Architecture | Comparator,
+    data: ImageData,
+    recipe: Recipe,
+    *,
+    limit: int | None = None,
+    micro_batch: int | None = None,
+    precision: str = "auto",
+    devices: int = 1,
+) -> MemoryPlan:
+    """Plan a training: by the closed form of the cost model, put right by one step that is trained and measured.
+
+    In this order: the whole batch at once; micro-batches of `FEW_IMAGES` or more; blocks computed again, with the
+    largest micro-batch that fits; fewer images at once.
+
+    Args:
+        network: as it is trained.
+        data: of its train part, a few images are trained on.
+        limit: bytes for the process, or for tensors on a GPU; None for `SHARE` of what is free.
+        micro_batch: images at once, where they are given; blocks are then computed again if they must be.
+        precision: as of `baselines.training.train.train`.
+        devices: among which the batch is divided.
+
+    Raises:
+        MnasError: not even two images at once fit.
+    """
+    import lightning_fabric  # noqa: F401  what trains is part of the process
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    process = 0 if device.type == "cuda" else resident_bytes()
+    limit = limit or process + int(SHARE * free_bytes(device))
+    batch = max(2, min(recipe.batch, len(data.train)) // devices)
+    state = _parameter_bytes(network) * (2 + _states(recipe))
+    images = 3 * network.resolution**2 * FLOAT
+    kept = dict(_kept(network))
+
+    @cache
+    def factor(recompute: bool) -> float:
+        """Of what the closed form says, what a step has; measured, where two images go into the limit at all."""
+        count = max(2, min(batch, math.ceil(max(state, MEASURED_BYTES) / kept[recompute])))
+        if process + state + count * kept[recompute] > limit:
+            return 1.0
+        peak = _measured_step(network, data, recipe, count, recompute=recompute, precision=precision)
+        return max(0.1, (peak - state - count * images) / (count * kept[recompute]))
+
+    few = min(FEW_IMAGES, batch) if micro_batch is None else 1
+    sizes = range(1, batch // 2 + 1) if micro_batch is None else [math.ceil(batch / min(micro_batch, batch))]
+    least: MemoryPlan | None = None
+    for recompute, enough in ((False, few), (True, 1), (False, 1)):
+        for parts in sizes if recompute in kept else ():
+            if batch // parts < enough:
+                break
+            measured = factor(recompute)
+            heap = HEAP if device.type == "cpu" and not recompute else 1.0
+            each = math.ceil(kept[recompute] * measured * heap)
+            plan = MemoryPlan(batch, parts, recompute, process, state, batch * images, each, measured, limit)
+            if plan.fits:
+                return plan
+            least = plan if least is None or plan.peak < least.peak else least
+    assert least is not None
+    raise MnasError(
+        f"memory: {least.micro_batch} images at once need {least.peak / 1e9:.2f} GB, there are {limit / 1e9:.2f}; "
+        "give more, or a lower --resolution, --width or --micro-batch"
+    )
+
+
+def _measured_step(
+    network: Architecture | Comparator, data: ImageData, recipe: Recipe, images: int, *, recompute: bool, precision: str
+) -> int:
+    """The most bytes that lived at once while two steps with so many images were trained, weights included."""
+    from baselines.training.train import train
+
+    few = replace(data, train=data.train.take(np.arange(len(data.train))[:images]))
+    short = recipe.with_values(epochs=2, batch=images, warmup_epochs=0.0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with measured_peak(device) as peak:
+        train(network, few, short, precision=precision, recompute=recompute, devices=1)
+    return peak.bytes
+
+
+def _kept(network: Architecture | Comparator) -> Iterator[tuple[bool, int]]:
+    """Bytes for one image without and (of a network of ours) with recomputing, in float32."""
+    if isinstance(network, Architecture):
+        memory = network_memory(network)
+        yield False, FLOAT * memory.training
+        yield True, FLOAT * memory.recomputing
+        return
+    yield False, _saved(network, 3) - _saved(network, 2)
+
+
+def _saved(network: Comparator, images: int) -> int:
+    """Bytes that autograd keeps of a forward pass, which is run without any numbers."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = network.build()(torch.empty(images, 3, network.resolution, network.resolution))
+    del outputs
+    return sum(kept.values())
+
+
+def _parameter_bytes(network: Architecture | Comparator) -> int:
+    if isinstance(network, Comparator):
+        return FLOAT * network.counts[1]
+    from search_spaces.cost import architecture_cost
+
+    return FLOAT * architecture_cost(network).params
+
+
+def _states(recipe: Recipe) -> int:
+    """How many numbers a weight has beside itself and its gradient: in the optimizer, and the average."""
+    return {"rmsprop-tf": 2, "sgd": 1}[recipe.optimizer] + (1 if recipe.ema else 0)

@@ -1,0 +1,133 @@
+"""The memory plan: what it chooses, and whether what it says is what a training takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from baselines import load
+from baselines.comparators import load_any
+from baselines.memory import measured_peak
+from baselines.training import memory_plan
+from baselines.training.data import ImageData, Part
+from baselines.training.memory_plan import FEW_IMAGES, HEAP, MARGIN, MemoryPlan, plan_memory
+from baselines.training.recipe import load_recipe
+from baselines.training.train import train
+from nas.__main__ import main
+from search_spaces import Architecture, MnasError
+from search_spaces.adaptation import adapted
+from tests.baselines.training.images import write_folders
+
+pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
+
+BATCH = 48
+RECIPE = load_recipe("cifar").with_values(batch=BATCH)
+MB = 10**6
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    rng = np.random.default_rng(0)
+    part = Part(rng.integers(0, 256, (2 * BATCH, 64, 64, 3), dtype=np.uint8), np.arange(2 * BATCH) % 2)
+    return ImageData("made up", ("a", "b"), part, part, part, "0" * 16, 64, ())
+
+
+@pytest.fixture(autouse=True)
+def resident(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process, so large that its own changes from one plan to the next do not matter."""
+    monkeypatch.setattr(memory_plan, "resident_bytes", lambda: 600 * MB)
+
+
+@pytest.fixture(scope="module")
+def network() -> Architecture:
+    return adapted(load("efficientnet_b0").architecture, 64, 2, 0.5)
+
+
+def measured(network: Any, data: ImageData, plan: MemoryPlan) -> int:
+    """Bytes of tensors that two steps under a plan hold at once."""
+    short = RECIPE.shortened(1)
+    with measured_peak(torch.device("cpu")) as peak:
+        train(network, data, short, parts=plan.parts, recompute=plan.recompute)
+    return peak.bytes
+
+
+def test_each_way_in_its_turn(network: Architecture, data: ImageData) -> None:
+    """The less there is, the less is taken at once; and what each plan says is what its steps take."""
+
+    def plan_with(share: float) -> MemoryPlan:
+        """A plan where a share of the maps of a whole batch finds place."""
+        tight = whole.process + whole.state + whole.inputs + share * whole.batch * whole.per_image
+        return plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
+
+    whole = plan_memory(network, data, RECIPE, limit=2**40)
+    assert (whole.parts, whole.recompute) == (1, False)
+    assert plan_with(1.01) == replace(whole, limit=plan_with(1.01).limit)
+    again = plan_with(0.6)
+    assert (again.parts, again.recompute) == (1, True)
+    few = plan_with(0.1)
+    assert few.recompute
+    assert few.micro_batch < FEW_IMAGES
+    for plan in (whole, again, few):
+        assert plan.peak <= (1 - MARGIN) * plan.limit
+        tensors = plan.state + plan.inputs + plan.micro_batch * plan.per_image / (1.0 if plan.recompute else HEAP)
+        assert measured(network, data, plan) == pytest.approx(tensors, rel=0.15)
+    with pytest.raises(MnasError, match=r"memory: 2 images at once need .* GB, there are"):
+        plan_memory(network, data, RECIPE, limit=whole.process + whole.state)
+
+
+def test_parts_of_many_images_come_before_computing_twice(network: Architecture, data: ImageData) -> None:
+    large = RECIPE.with_values(batch=2 * BATCH)
+    whole = plan_memory(network, data, large, limit=2**40)
+    tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.55
+    half = plan_memory(network, data, large, limit=math.ceil(tight / (1 - MARGIN)))
+    assert (half.parts, half.recompute, half.micro_batch) == (2, False, BATCH)
+
+
+def test_a_micro_batch_that_is_asked_for(network: Architecture, data: ImageData) -> None:
+    plan = plan_memory(network, data, RECIPE, limit=2**40, micro_batch=10)
+    assert (plan.parts, plan.micro_batch, plan.recompute) == (5, 10, False)
+
+
+def test_devices_divide_the_batch(network: Architecture, data: ImageData) -> None:
+    assert plan_memory(network, data, RECIPE, limit=2**40, devices=2).batch == BATCH // 2
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_a_network_of_torchvision_is_divided(data: ImageData) -> None:
+    """Its maps are counted by what autograd keeps; its blocks cannot be computed again."""
+    resnet = load_any("torchvision:resnet18")
+    assert not hasattr(resnet, "architecture")
+    network = resnet.adapted(64, 2)  # type: ignore[union-attr]
+    whole = plan_memory(network, data, RECIPE, limit=2**40)
+    tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.3
+    part = plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
+    assert (whole.parts, part.parts, part.recompute) == (1, 4, False)
+    tensors = whole.state + whole.inputs + whole.batch * whole.per_image / HEAP
+    assert measured(network, data, whole) == pytest.approx(tensors, rel=0.15)
+
+
+def test_the_plan_is_printed_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    write_folders(tmp_path / "images", count=40)
+    before = set(tmp_path.iterdir())
+    command = ["train", "efficientnet_b0", "--data", "images", "--batch", "64", "--plan", "--width", "0.5"]
+    assert main([*command, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["peak"] == sum(plan[name] for name in ("process", "state", "inputs")) + 64 * plan["per_image"]
+    assert main([*command, "--micro-batch", "20"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Plan: 64 images a step in 4 parts" in shown
+    assert "maps of 16 at once" in shown
+    assert main([*command, "--memory", "200M"]) == 2
+    assert "give more, or a lower --resolution" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / "cache"}

@@ -1,0 +1,85 @@
+"""A training that is divided among devices: here, processes on the CPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from baselines import load
+from baselines.training.data import load_data
+from baselines.training.recipe import load_recipe
+from baselines.training.run import HISTORY, WEIGHTS, TrainingSettings, begin, run_training, trained_subject
+from baselines.training.train import CHECKPOINT
+from nas.__main__ import main
+from tests.baselines.training.images import write_folders
+from tests.processes import environment
+
+pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return str(write_folders(tmp_path / "images", count=40))
+
+
+def test_two_devices_are_two_parts(images: str) -> None:
+    """Gradients that are averaged over processes are those that are added up over parts, where nothing is random."""
+    recipe = replace(load_recipe("proxy").shortened(2), batch=16, crop="none", flip=False)
+    data = load_data(images)
+    subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
+    for name, values in (("devices", {"devices": 2}), ("parts", {"parts": 2})):
+        settings = TrainingSettings(
+            data=images, recipe=recipe, fingerprint=data.fingerprint, classes=data.classes, **values
+        )
+        begin(Path(name), subject, settings)
+        run_training(Path(name), lambda progress: None)
+    one, other = (load_file(Path(name, WEIGHTS)) for name in ("devices", "parts"))
+    assert one.keys() == other.keys()
+    for name in one:
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            np.testing.assert_allclose(one[name], other[name], atol=2e-3, err_msg=name)
+    assert len(Path("devices", HISTORY).read_text().splitlines()) == 3
+
+
+def test_stopped_and_gone_on_with(images: str) -> None:
+    """Ctrl-C in the terminal ends all processes with the state kept; the end is that of a training never stopped."""
+    options = ("--recipe", "proxy", "--epochs", "8", "--batch", "16", "--width", "0.2", "--devices", "2")
+    command = [sys.executable, "-m", "nas", "train", "efficientnet_b0", "--data", images, *options, "--out"]
+    subprocess.run([*command, "whole"], env=environment(), capture_output=True, check=True)
+    cut = subprocess.Popen(
+        [*command, "cut"], env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not Path("cut", HISTORY).exists():
+        time.sleep(0.05)
+    os.killpg(cut.pid, signal.SIGINT)
+    _, said = cut.communicate(timeout=120)
+    assert cut.returncode == 130, said
+    assert "mnas train --resume cut" in said
+    assert "Traceback" not in said
+    assert Path("cut", CHECKPOINT).exists()
+    assert main(["train", "--resume", "cut", "--json"]) == 0
+    one, other = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_errors_of_a_process_are_one_line(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--recipe", "proxy", "--epochs", "2", "--width", "0.2", "--devices", "2", "--out", "t")
+    assert main(["train", "efficientnet_b0", "--data", images, *options, "--batch", "15"]) == 2
+    assert "devices: 2 do not divide a batch of 15" in capsys.readouterr().err
+    assert main(["train", "efficientnet_b0", "--data", images, *options, "--batch", "16"]) == 0
+    Path("t", WEIGHTS).unlink()
+    Path("t", CHECKPOINT).write_bytes(b"none")
+    assert main(["train", "--resume", "t"]) == 2
+    assert "t/checkpoint.pt: is of another training" in capsys.readouterr().err.splitlines()[-1]
