@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from baselines.training.run import TrainingSettings
 
 # What is of use with --train alone, as argparse names it.
-OF_TRAINING = ("data", "resume", "out", "epochs", "batch", "resolution", "memory")
+OF_TRAINING = ("recipe", "seeds", "equal", "epochs", "batch", "resolution", "width", "memory", "out")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +44,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("with --train")
     group.add_argument("--train", action="store_true", help="train every SPEC on --data, and compare what comes of it")
     group.add_argument("--data", help="images (see mnas train)")
-    group.add_argument("--recipe", default="cifar", help="of all networks (default: cifar)")
-    group.add_argument("--seeds", type=count, default=3, help="trainings of each network (default: 3)")
-    group.add_argument("--equal", default="epochs", help="epochs, or macs in all of a training (default: epochs)")
+    group.add_argument("--recipe", help="of all networks (default: cifar)")
+    group.add_argument("--seeds", type=count, help="trainings of each network (default: 3)")
+    group.add_argument("--equal", help="epochs, or macs in all of a training (default: epochs)")
     group.add_argument("--epochs", type=count, help="passes over the images (default: the recipe's)")
     group.add_argument("--batch", type=count, help="images a step (default: the recipe's)")
     group.add_argument("--resolution", type=count, help="side of the images in pixels (default: that of the images)")
-    group.add_argument("--width", type=number, default=1.0, help="factor on all channels (default: 1)")
+    group.add_argument("--width", type=number, help="factor on all channels (default: 1)")
     group.add_argument("--memory", type=quantity, help="bytes to stay within (default: nine tenths of what is free)")
     group.add_argument("--out", type=Path, help="folder of the trainings, new or empty (default: a new one in runs/)")
     group.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a comparison that was interrupted")
@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raise `MnasError` where options of training are given without ``--train``."""
-    for name in OF_TRAINING:
+    for name in ("data", "resume", *OF_TRAINING):
         if getattr(arguments, name) is not None:
             raise MnasError(f"{name}: goes with --train; give it too, or leave --{name} out")
 
@@ -72,6 +72,9 @@ def run_trained_comparison(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         if arguments.specs or arguments.data:
             raise MnasError("resume: a comparison has its own networks and data; leave SPEC and --data out")
+        for name in OF_TRAINING:
+            if getattr(arguments, name) is not None:
+                raise MnasError(f"{name}: a comparison that was begun has its own; leave --{name} out")
         folder: Path = arguments.resume
     else:
         folder = _begun(arguments)
@@ -107,11 +110,13 @@ def run_trained_comparison(arguments: argparse.Namespace) -> None:
         )
         return
     show(
-        _table(plan, settings, found),
+        labelled("Trained", _how(plan, settings)),
+        _table(found),
         *(_sentence(one, plan) for one in differences),
         f"Top-1 on {found[-1].hits.shape[1]:,} test images, which no training saw; ± is from one seed to the next.",
         "The interval is for other seeds and other images of the same kind, under this recipe.",
         pointer("Folder:", str(folder)),
+        pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
     )
 
 
@@ -132,8 +137,8 @@ def _begun(arguments: argparse.Namespace) -> Path:
     if not arguments.specs or not arguments.data:
         raise MnasError("compare: --train takes two SPEC or more and --data, or --resume FOLDER")
     subjects = [load_any(name) for name in arguments.specs]
-    plan = Plan(tuple(subject.name for subject in subjects), arguments.seeds, arguments.equal)
-    recipe = load_recipe(arguments.recipe).shortened(arguments.epochs).with_values(batch=arguments.batch)
+    plan = Plan(tuple(subject.name for subject in subjects), arguments.seeds or 3, arguments.equal or "epochs")
+    recipe = load_recipe(arguments.recipe or "cifar").shortened(arguments.epochs).with_values(batch=arguments.batch)
     check_installed()
     if arguments.out:
         check_empty(arguments.out)
@@ -142,22 +147,29 @@ def _begun(arguments: argparse.Namespace) -> Path:
         raise MnasError(f"data: {arguments.data} has no test images; give a folder test, or one folder to be divided")
     trainings = []
     for subject in subjects:
-        settings = TrainingSettings(data=arguments.data, recipe=recipe)
-        options = {"resolution": arguments.resolution, "width": arguments.width, "memory": arguments.memory}
+        settings = TrainingSettings(data=arguments.data, recipe=recipe, devices=0)
+        options = {"resolution": arguments.resolution, "width": arguments.width or 1.0, "memory": arguments.memory}
         trainings.append(planned(subject, data, settings, **options)[:2])
     folder: Path = arguments.out or new_folder("compare")
     begin_comparison(folder, plan, trainings)
     return folder
 
 
-def _table(plan: Plan, settings: TrainingSettings, found: list[Contestant]) -> Table:
+def _how(plan: Plan, settings: TrainingSettings) -> str:
+    """How all were trained, on what."""
+    recipe = settings.recipe
+    equal = "epochs by MACs" if plan.equal == "macs" else f"{recipe.epochs} epochs"
+    return f"on {settings.data}: {equal}, {recipe.batch} images a step, seeds 0 to {plan.seeds - 1}"
+
+
+def _table(found: Sequence[Contestant]) -> Table:
     columns = [("network", "left"), ("MACs", "right"), ("params", "right"), ("epochs", "right")]
-    columns += [("top-1", "right"), ("of each seed, %", "left")]
-    equal = "equal MACs" if plan.equal == "macs" else "equal epochs"
-    table = titled_table(f"Trained on {settings.data}, {equal}, {settings.recipe.batch} images a step", columns)
+    columns += [("MACs in all", "right"), ("top-1", "right"), ("of each seed, %", "left")]
+    spent = found[-1].macs * found[-1].epochs
+    table = titled_table("Top-1 on the test part", columns)
     for one in found:
         each = ", ".join(f"{100 * value:.2f}" for value in one.accuracies)
-        counts = (millions(one.macs), millions(one.params), str(one.epochs))
+        counts = (millions(one.macs), millions(one.params), str(one.epochs), f"×{one.macs * one.epochs / spent:.2f}")
         table.add_row(one.name, *counts, points(one.mean, one.std), each)
     return table
 

@@ -110,6 +110,8 @@ def run_train(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         if arguments.spec or arguments.data:
             raise MnasError("resume: a training has its own network and data; leave SPEC and --data out")
+        if arguments.plan:
+            raise MnasError("plan: a training that was begun has its own, in its training.json; leave --plan out")
         folder: Path = arguments.resume
         subject, settings = opened(folder)
     else:
@@ -141,6 +143,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         *((f"{len(data.skipped)} files could not be read, such as {data.skipped[0]}",) if data.skipped else ()),
         pointer("Folder:", str(folder)),
         pointer("Next:", f"mnas evaluate {shlex.quote(str(folder))}"),
+        pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
     )
 
 
@@ -205,22 +208,24 @@ def _show_plan(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, *
         print_json({**asdict(plan), "micro_batch": plan.micro_batch, "peak": plan.peak})
         return
     rows = {
-        "the process before": plan.process,
+        "the process itself": plan.process,
         "weights, gradients, optimizer, average": plan.state,
         f"the {plan.batch} images of a batch": plan.inputs,
         f"maps of {plan.micro_batch} at once, {plan.per_image / 1e6:,.0f} MB each": plan.micro_batch * plan.per_image,
         "together": plan.peak,
         "there is": plan.limit,
     }
-    table = titled_table(f"Memory of {_network_text(subject)}", [("", "left"), ("GB", "right")])
+    table = titled_table("Memory", [("", "left"), ("GB", "right")])
     for name, size in rows.items():
         if size:
             table.add_row(name, f"{size / 1e9:.2f}")
-    how = _batch_text(settings)
     show(
+        labelled("Training", _network_text(subject)),
         table,
-        labelled("Plan:", how),
-        f"The maps are {plan.measured:.2f} times the cost model's, by two steps that were trained and measured.",
+        labelled("Plan:", _batch_text(settings)),
+        f"The maps are {plan.measured:.2f} times the cost model's, by two steps that were trained and measured."
+        if plan.measured
+        else "The maps are the cost model's; there is no room to measure.",
         *(
             ["Stem, blocks and head are computed twice, which takes about a third more time, with the same result."]
             if plan.recompute

@@ -49,7 +49,9 @@ class Comparator:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of some constructors, about their own defaults
             models = import_torchvision().models
-            made: nn.Module = models.get_model(self.model, weights=None, num_classes=self.num_classes)
+            # Two of them have more answers than one unless they are told not to.
+            options = {"aux_logits": False} if self.model in ("googlenet", "inception_v3") else {}
+            made: nn.Module = models.get_model(self.model, weights=None, num_classes=self.num_classes, **options)
         if self.stem_stride is not None:
             first = next(module for module in made.modules() if isinstance(module, nn.Conv2d))
             first.stride = (self.stem_stride, self.stem_stride)

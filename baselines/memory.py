@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# mallopt's name for the size from which glibc gives freed memory back at once; a size for it, and the one that glibc
-# itself ends with where such memory was freed.
-_M_MMAP_THRESHOLD, _GIVEN_BACK, _KEPT = -3, 2**20, 2**25
+# mallopt's names for the sizes from which glibc gives freed memory back: a piece of its own, and the end of its heap.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# To give back at once; and what glibc itself comes to where pieces of this size were freed.
+_AT_ONCE, _KEPT = 2**20, 2**25
+_given_back = False
+# Of a control group with memory, of version 2 and 1: its limit, what it uses, and what of that are files read long ago.
+_GROUP_FILES = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 @dataclass
@@ -91,34 +98,57 @@ def give_back_maps(*, at_once: bool) -> None:
     What it keeps is rarely of the size that is asked for next: with blocks computed again, B5 had twice the memory that
     its tensors had. Giving back costs a fifth of the time of a network with large maps, and half with small ones.
     """
+    global _given_back  # noqa: PLW0603  as is what it tells of: the process's one allocator
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK if at_once else _KEPT)
+    if mallopt is None or at_once == _given_back:  # left alone, it finds its sizes by itself
+        return
+    mallopt(_M_MMAP_THRESHOLD, _AT_ONCE if at_once else _KEPT)
+    mallopt(_M_TRIM_THRESHOLD, 2 * (_AT_ONCE if at_once else _KEPT))
+    _given_back = at_once
 
 
 def resident_bytes() -> int:
-    """Bytes of memory that this process has, without what the C library only holds for later."""
+    """Bytes of memory of this process's own: without files that are mapped, and what the C library holds for later."""
     import psutil
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
-
-    return int(psutil.Process().memory_info().rss)
+    memory = psutil.Process().memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def free_bytes(device: Any) -> int:
-    """Bytes that are free for a ``torch.device``: on the GPU; or on the machine, and in the own control group."""
+    """Bytes that are free for a ``torch.device``: on the GPU; or on the machine, and in the own control groups."""
     if device.type == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
-    free = int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *_free_of_groups()])
+
+
+def _free_of_groups() -> Iterator[int]:
+    """What each control group that this process is in, up to the root, has left of its limit (both versions)."""
     try:
-        group = Path("/sys/fs/cgroup")
-        free = min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # none, or "max"
-        pass
-    return free
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds not in _GROUP_FILES:
+            continue
+        root = Path("/sys/fs/cgroup") / kinds
+        most, now, files = _GROUP_FILES[kinds]
+        place = Path(path.lstrip("/"))
+        for group in (root / place, *(root / parent for parent in place.parents)):
+            try:
+                used = int((group / now).read_text())
+                # Files that were read count as used, and go when they must.
+                for entry in (group / "memory.stat").read_text().splitlines():
+                    if entry.split()[0] == files:
+                        used -= int(entry.split()[1])
+                yield max(0, int((group / most).read_text()) - used)
+            except (OSError, ValueError):  # no such file, or no limit ("max")
+                continue

@@ -223,6 +223,10 @@ def load_weights(network: nn.Module, file: Path, *, keep_classifier: bool = Fals
     for name, tensor in expected.items():
         if name not in ours:
             raise MnasError(f"{file}: {name} is missing ({naming} naming); give the weights of this very network")
+        if tensor.is_floating_point() and not ours[name].is_floating_point():
+            raise MnasError(
+                f"{file}: {name} holds no floating-point numbers ({ours[name].dtype}); give trained weights"
+            )
         if ours[name].shape != tensor.shape:
             raise MnasError(f"{file}: {_shape_problem(name, tuple(ours[name].shape), tuple(tensor.shape))}")
     network.load_state_dict(ours)
@@ -331,7 +335,7 @@ def _checked_tensors(data: Any, file: Path) -> dict[str, Tensor]:
         raise MnasError(f"{file}: not a state dict (names and tensors); save the network's state_dict")
     for name, tensor in data.items():
         plain = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
-        if not plain or not (tensor.is_floating_point() or str(name).endswith(".num_batches_tracked")):
+        if not plain or tensor.is_complex():
             raise MnasError(f"{file}: {name} holds no floating-point numbers ({tensor.dtype}); give trained weights")
     renamed = {str(name).removeprefix("module."): tensor for name, tensor in data.items()}
     if not renamed:

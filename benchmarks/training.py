@@ -156,6 +156,7 @@ def planned_steps(data: str, name: str) -> str:
 
     import torch
 
+    from baselines.memory import give_back_maps
     from baselines.training.data import load_data
     from baselines.training.memory_plan import plan_memory
     from baselines.training.recipe import load_recipe
@@ -168,6 +169,7 @@ def planned_steps(data: str, name: str) -> str:
     spec = load(name)
     network = adapted(spec.architecture, spec.architecture.resolution, len(images.classes))
     plan = plan_memory(network, images, recipe, limit=MEMORY)
+    give_back_maps(at_once=plan.recompute)
     done = train(network, images, recipe.shortened(2), parts=plan.parts, recompute=plan.recompute)
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()

@@ -41,8 +41,9 @@ class FieldError(MnasError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MnasError:
     """The error for a name that is not among ``known``, with the nearest one suggested."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    lower = {known_name.lower(): known_name for known_name in names}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f"did you mean {lower[near[0]]!r}?" if near else f"known: {', '.join(names) or 'none'}"
     return MnasError(f"unknown {kind} {shorten(name)}; {hint}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,7 +34,10 @@ class PackedBatches:
     """Batches of images that are one array."""
 
     def __init__(self, part: Part, device: torch.device) -> None:
-        images = torch.from_numpy(np.array(part.images) if device.type != "cpu" else _writable(part.images))
+        with warnings.catch_warnings():
+            # torch warns of arrays that it could write to but must not; nobody here writes.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            images = torch.from_numpy(np.asarray(part.images))
         self._images = images.to(device) if images.nbytes <= ON_DEVICE_BYTES else images
         self._labels = torch.from_numpy(part.labels)
         self._device = device
@@ -43,12 +47,6 @@ class PackedBatches:
         for indices in map(torch.from_numpy, batches):
             images = self._images[indices.to(self._images.device)].to(self._device, non_blocking=True)
             yield images, self._labels[indices].to(self._device, non_blocking=True)
-
-
-def _writable(images: Any) -> Any:
-    # torch warns of arrays that it could write to but must not; nobody here writes.
-    view = np.asarray(images).view()
-    return view if view.flags.writeable else np.array(view)
 
 
 class FileBatches:

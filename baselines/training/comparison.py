@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -20,8 +22,8 @@ from baselines.training.run import (
     Subject,
     TrainingSettings,
     begin,
+    check_empty,
     counts_of,
-    make_empty,
     network_of,
     opened,
     run_training,
@@ -46,7 +48,7 @@ class Plan:
     Attributes:
         networks: names; the last one is the reference.
         seeds: how many trainings each has, with seeds from 0.
-        equal: ``epochs``, or ``macs``: as many epochs as have the reference's MACs in all.
+        equal: ``epochs``, or ``macs``: as many whole epochs as come nearest to the reference's MACs in all.
     """
 
     networks: tuple[str, ...]
@@ -151,18 +153,24 @@ def begin_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject
     Raises:
         MnasError: the folder is there and not empty, or cannot be made.
     """
-    make_empty(folder)
+    check_empty(folder)
     reference, settings = trainings[-1]
     spent = counts_of(reference)[0] * settings.recipe.epochs
     by_name = dict(zip(plan.networks, trainings, strict=True))
-    for name, seed, own in plan.folders(folder):
-        subject, settings = by_name[name]
-        recipe = settings.recipe
-        if plan.equal == "macs":
-            recipe = recipe.shortened(max(1, round(spent / counts_of(subject)[0])))
-        begin(own, subject, replace(settings, seed=seed, recipe=recipe))
-    # Last: a folder that has it is whole.
-    write_new_text(folder / COMPARISON, json.dumps(asdict(plan), indent=2) + "\n")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Made whole beside its place, so that no kill leaves half of it there.
+        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".mnas-") as making:
+            for name, seed, own in plan.folders(Path(making) / "whole"):
+                subject, settings = by_name[name]
+                recipe = settings.recipe
+                if plan.equal == "macs":
+                    recipe = recipe.shortened(max(1, round(spent / counts_of(subject)[0])))
+                begin(own, subject, replace(settings, seed=seed, recipe=recipe))
+            write_new_text(Path(making) / "whole" / COMPARISON, json.dumps(asdict(plan), indent=2) + "\n")
+            os.replace(Path(making) / "whole", folder)
+    except OSError as error:
+        raise MnasError(f"out: {folder} cannot be made ({error.strerror}); choose another folder") from None
 
 
 def opened_comparison(folder: Path) -> Plan:

@@ -19,7 +19,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -406,12 +406,22 @@ def _library(library: str, name: str) -> Raw:
     else:
         classes, found = read_torchvision(name, cache_folder() / "torchvision")
     parts: dict[str, tuple[Any, Labels]] = {}
+    skipped: list[str] = []
     for part, (images, labels) in found.items():
         places = np.linspace(0, len(images) - 1, min(100, len(images))).astype(int)
-        sizes = {images[place].shape[:2] for place in places}
+        sizes = {pixels.shape[:2] for _, pixels in _readable(images, places, [])}
         parts[part] = (images, labels)
         if len(sizes) == 1 and max(size := next(iter(sizes))) <= PACKED_SIDE and size[0] == size[1]:
-            pixels = [images[index] for index in range(len(images))]
-            if len({image.shape for image in pixels}) == 1:
-                parts[part] = (np.stack(pixels), labels)
-    return Raw(classes, parts)
+            good = list(_readable(images, np.arange(len(images)), skipped))
+            if len({pixels.shape for _, pixels in good}) == 1:
+                parts[part] = (np.stack([pixels for _, pixels in good]), labels[[index for index, _ in good]])
+    return Raw(classes, parts, skipped)
+
+
+def _readable(images: Rows, indices: NDArray[np.int64], skipped: list[str]) -> Iterator[tuple[int, Pixels]]:
+    """Those of the images that can be read, with their index; the others are named."""
+    for index in map(int, indices):
+        try:
+            yield index, images[index]
+        except OSError as error:
+            skipped.append(str(error))

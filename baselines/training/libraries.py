@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.errors import MnasError, shorten
+from search_spaces.errors import MnasError, shorten, unknown_name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        return np.asarray(self.rows[int(index)][self.column].convert("RGB"))
+        from PIL import ImageOps
+
+        try:
+            return np.asarray(ImageOps.exif_transpose(self.rows[int(index)][self.column]).convert("RGB"))
+        except (OSError, ValueError, SyntaxError, AttributeError) as error:  # damaged, or no image at all
+            raise OSError(f"image {index} of {self.listing} cannot be read ({error})") from None
 
 
 # By name of the part, images and labels.
@@ -60,7 +65,7 @@ def read_hugging_face(name: str) -> tuple[Sequence[str], Parts]:
     parts = {
         names[split]: (Rows(f"hf:{name} {split} {len(rows)}", rows, image), _integers(rows[label]))
         for split, rows in found.items()
-        if split in names and -1 not in rows[label]  # a hub's test part may keep its labels to itself
+        if split in names and not {-1, None} & set(rows[label])  # a hub's test part may keep its labels to itself
     }
     return features[label].names, parts
 
@@ -69,9 +74,10 @@ def read_torchvision(name: str, folder: Path) -> tuple[Sequence[str], Parts]:
     """A data set of torchvision by the name of its class, kept in a folder. Raises `MnasError` as above."""
     from baselines.torchvision_import import import_torchvision
 
-    kind = getattr(import_torchvision().datasets, name, None)
-    if kind is None:
-        raise MnasError(f"data: torchvision has no data set {shorten(name)}; give its class name, such as CIFAR10")
+    sets = import_torchvision().datasets
+    kind = getattr(sets, name, None)
+    if not isinstance(kind, type):
+        raise unknown_name("data set of torchvision", name, sets.__all__)
     parts: Parts = {}
     classes: Sequence[str] = ()
     for part in ("train", "test"):

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from baselines.comparators import Comparator
-from baselines.memory import free_bytes, measured_peak, resident_bytes
+from baselines.memory import free_bytes, give_back_maps, measured_peak, resident_bytes
+from baselines.training.batches import ON_DEVICE_BYTES
 from baselines.training.data import ImageData
 from baselines.training.recipe import Recipe
 from search_spaces.architecture import Architecture
@@ -42,11 +43,13 @@ class MemoryPlan:
         batch: images of a step, on one device.
         parts: in how many micro-batches, as equal as can be, whose gradients are added up.
         recompute: whether the inner maps of blocks are computed again for the backward pass.
-        process: of the process before (on a CPU; 0 on a GPU).
-        state: weights, gradients, the optimizer's state and the moving average.
-        inputs: images of the whole batch.
+        process: of the process itself (on a CPU; 0 on a GPU).
+        state: weights, gradients, the optimizer's state and the moving average, and one copy for its work (and one more
+            to average gradients over devices).
+        inputs: images of the whole batch, as they are read; on a GPU, all of train where they are put there.
         per_image: of a micro-batch, kept for the backward pass or alive in it, with what the C library holds for it.
-        measured: bytes of activations that the measured step had for one that the closed form says.
+        measured: bytes of activations that the measured step had for one of the closed form; None where there was no
+            room to measure.
         limit: that there is.
     """
 
@@ -57,7 +60,7 @@ class MemoryPlan:
     state: int
     inputs: int
     per_image: int
-    measured: float
+    measured: float | None
     limit: int
 
     @property
@@ -120,6 +123,7 @@ def planned(
         micro_batch=micro_batch,
         precision=settings.precision,
         devices=settings.devices,
+        compiled=bool(settings.compiled),
     )
     return subject, replace(settings, parts=plan.parts, recompute=int(plan.recompute)), plan
 
@@ -133,6 +137,7 @@ def plan_memory(
     micro_batch: int | None = None,
     precision: str = "auto",
     devices: int = 1,
+    compiled: bool = False,
 ) -> MemoryPlan:
     """Plan a training: by the closed form of the cost model, put right by one step that is trained and measured.
 
@@ -142,51 +147,65 @@ def plan_memory(
     Args:
         network: as it is trained.
         data: of its train part, a few images are trained on.
-        limit: bytes for the process, or for tensors on a GPU; None for `SHARE` of what is free.
+        limit: bytes for the process, or for tensors on a GPU; None for `SHARE` of what is free, of which each device on
+            a CPU has its part.
         micro_batch: images at once, where they are given; blocks are then computed again if they must be.
         precision: as of `baselines.training.train.train`.
         devices: among which the batch is divided.
+        compiled: whether the network is to be compiled; blocks cannot be computed again then.
 
     Raises:
-        MnasError: not even two images at once fit.
+        MnasError: not even two images at once fit, or so many devices have no two images each.
     """
     import lightning_fabric  # noqa: F401  what trains is part of the process
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     process = 0 if device.type == "cuda" else resident_bytes()
-    limit = limit or process + int(SHARE * free_bytes(device))
-    batch = max(2, min(recipe.batch, len(data.train)) // devices)
-    state = _parameter_bytes(network) * (2 + _states(recipe))
-    images = 3 * network.resolution**2 * FLOAT
-    kept = dict(_kept(network))
+    limit = limit or process + int(SHARE * free_bytes(device)) // (devices if device.type == "cpu" else 1)
+    batch = min(recipe.batch, len(data.train)) // devices
+    if batch < 2 or (micro_batch is not None and micro_batch < 2):
+        raise MnasError("batch: batch norm needs two images at once; give a larger --batch or --micro-batch")
+    weights = _parameter_bytes(network)
+    state = weights * (3 + _states(recipe) + (1 if devices > 1 else 0))
+    pixels = 3 * network.resolution**2
+    inputs = batch * pixels
+    if device.type == "cuda" and data.train.packed and data.train.images.nbytes <= ON_DEVICE_BYTES:
+        inputs += data.train.images.nbytes
+    kept = {way: size for way, size in _kept(network) if not (way and compiled)}
 
     @cache
-    def factor(recompute: bool) -> float:
-        """Of what the closed form says, what a step has; measured, where two images go into the limit at all."""
+    def factor(recompute: bool) -> float | None:
+        """Of what the closed form says, what a step has; None where so many images do not go into the limit."""
         count = max(2, min(batch, math.ceil(max(state, MEASURED_BYTES) / kept[recompute])))
         if process + state + count * kept[recompute] > limit:
-            return 1.0
+            return None
         peak = _measured_step(network, data, recipe, count, recompute=recompute, precision=precision)
-        return max(0.1, (peak - state - count * images) / (count * kept[recompute]))
+        # At the peak of the backward pass, the optimizer is not at work.
+        return max(0.1, (peak - (state - weights) - count * pixels) / (count * kept[recompute]))
 
-    few = min(FEW_IMAGES, batch) if micro_batch is None else 1
+    few = min(FEW_IMAGES, batch) if micro_batch is None else 2
     sizes = range(1, batch // 2 + 1) if micro_batch is None else [math.ceil(batch / min(micro_batch, batch))]
     least: MemoryPlan | None = None
-    for recompute, enough in ((False, few), (True, 1), (False, 1)):
-        for parts in sizes if recompute in kept else ():
+    for recompute, enough in ((False, few), (True, 2), (False, 2)):
+        if recompute not in kept:
+            continue
+        measured = factor(recompute)
+        # Once more: a step leaves code and buffers of its own behind.
+        process = 0 if device.type == "cuda" else resident_bytes()
+        heap = HEAP if device.type == "cpu" and not recompute else 1.0
+        each = math.ceil(kept[recompute] * (measured or 1.0) * heap)
+        for parts in sizes:
             if batch // parts < enough:
                 break
-            measured = factor(recompute)
-            heap = HEAP if device.type == "cpu" and not recompute else 1.0
-            each = math.ceil(kept[recompute] * measured * heap)
-            plan = MemoryPlan(batch, parts, recompute, process, state, batch * images, each, measured, limit)
+            plan = MemoryPlan(batch, parts, recompute, process, state, inputs, each, measured, limit)
             if plan.fits:
                 return plan
             least = plan if least is None or plan.peak < least.peak else least
-    assert least is not None
+    if least is None:
+        raise MnasError(f"micro_batch: {micro_batch} leaves a part of one image of {batch}; give another")
     raise MnasError(
         f"memory: {least.micro_batch} images at once need {least.peak / 1e9:.2f} GB, there are {limit / 1e9:.2f}; "
-        "give more, or a lower --resolution, --width or --micro-batch"
+        "give more, or a lower --resolution"
     )
 
 
@@ -199,8 +218,12 @@ def _measured_step(
     few = replace(data, train=data.train.take(np.arange(len(data.train))[:images]))
     short = recipe.with_values(epochs=2, batch=images, warmup_epochs=0.0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Otherwise a heap of large pieces is left, which the training that follows would take its maps from.
+    give_back_maps(at_once=True)
     with measured_peak(device) as peak:
         train(network, few, short, precision=precision, recompute=recompute, devices=1)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # other processes may train on it
     return peak.bytes
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty
@@ -45,8 +47,11 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
     ranks = [
         spawning.Process(target=_rank, args=(rank, devices, port, folder, said, stopping)) for rank in range(devices)
     ]
+    # An interrupt from the terminal is for this process alone; the others begin with it blocked.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     for process in ranks:
         process.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         while _word(said, watch) or not _ended(ranks):
             if stop():
@@ -59,10 +64,8 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
     if any(codes):
         if stopping.is_set():
             raise KeyboardInterrupt
-        raise MnasError(
-            f"train: a process of it ended (exit codes {', '.join(map(str, codes))}); its last state is kept, go on "
-            "with --resume"
-        )
+        ended = ", ".join(str(code) for code in codes if code)
+        raise MnasError(f"train: a process of it ended with exit code {ended}; go on with --resume")
 
 
 def _word(said: Any, watch: Callable[[Progress], None]) -> bool:
@@ -99,10 +102,11 @@ def _rank(rank: int, devices: int, port: int, folder: Path, said: Any, stopping:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except RuntimeError:
+    except RuntimeError as error:
         if stopping.is_set():  # the first process has left, and the others cannot go on
             raise SystemExit(130) from None
-        raise
+        print(f"mnas: device {rank}: {(str(error).splitlines() or [''])[0]}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
 
 
 def _never() -> bool:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from baselines.comparators import Comparator, load_any
 from baselines.files import write_new_text
+from baselines.memory import give_back_maps
 from baselines.owner import lock
 from baselines.scalars import Scalars
 from baselines.spec import BaselineSpec, Provenance, read_spec, write_spec
@@ -200,12 +201,12 @@ def run_training(
     with owned(folder), Scalars(folder / "tensorboard") as scalars:
         data = _data(settings)
         if (folder / WEIGHTS).exists():
+            from baselines.training.train import CHECKPOINT
+
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training that was killed in its last moment
             return data, _last_step(folder)
-        steps = 0
 
         def watched(progress: Progress) -> None:
-            nonlocal steps
-            steps = progress.steps
             scalars.write(progress.step, _scalars(progress))
             if progress.accuracy is not None:
                 _append(folder / HISTORY, progress)
@@ -217,7 +218,7 @@ def run_training(
             from baselines.training.ranks import train_in_ranks
 
             train_in_ranks(folder, settings.devices, watched, stop)
-    return data, steps
+    return data, _last_step(folder)
 
 
 def _data(settings: TrainingSettings) -> ImageData:
@@ -243,6 +244,7 @@ def train_in(folder: Path, data: ImageData | None, watch: Callable[[Progress], N
         network = build_network(subject.architecture)
         load_weights(network, Path(settings.weights), keep_classifier=True)
         initial = network.state_dict()
+    give_back_maps(at_once=bool(settings.recompute))
     trained = train(
         network_of(subject),
         data or _data(settings),

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.comparators import Comparator
-from baselines.memory import give_back_maps
 from baselines.training.augment import normalised, resized, train_batch
 from baselines.training.batches import batches_of, order, step_seed
 from baselines.training.data import ImageData, Part
@@ -126,8 +125,6 @@ def train(
             f"{len(data.classes)}; give it as many"
         )
     fabric = _fabric(precision, devices)
-    if fabric.device.type == "cpu":
-        give_back_maps(at_once=recompute)
     training = _Training(network, data, recipe, seed, fabric, parts, recompute=recompute)
     training.begin(folder, initial, compiled=compiled)
     began = time.perf_counter()
@@ -201,9 +198,11 @@ class _Training:
                 loss, rate = self._train_on(pixels, labels)
                 images += self._batch
                 stopped = stop() and self._step < self.steps
-                if self._step % LOOK_EVERY and self._step % per_epoch and not stopped:
+                look = self._step % LOOK_EVERY == 0 or self._step % per_epoch == 0
+                if not look and not stopped:
                     continue
-                value = float(loss)
+                # All devices look at the same steps; only the first one knows that it is to stop.
+                value = float(fabric.all_reduce(loss) if look else loss)
                 if not math.isfinite(value):
                     raise MnasError(
                         f"train: the loss is {value} at step {self._step} of {self.steps}; the last good state is "
@@ -215,6 +214,11 @@ class _Training:
                     watch(Progress(self._step, self.steps, self._step // per_epoch, value, rate, speed, accuracy))
                 looked, images = time.perf_counter(), 0
                 if self._step == self.steps or self._keeper.is_due or stopped:
+                    if not all(bool(weights.isfinite().all()) for weights in self.network.parameters()):
+                        raise MnasError(
+                            f"train: a weight is no number any more at step {self._step} of {self.steps}; the last "
+                            "good state is kept: lower the learning rate"
+                        )
                     self._keeper.save(self._step)
                 if stopped:
                     raise KeyboardInterrupt
@@ -227,13 +231,13 @@ class _Training:
         rank = self._fabric.global_rank
         torch.manual_seed(step_seed(self._seed, self._step, rank))  # of dropout and drop-connect
         self._generator.manual_seed(step_seed(self._seed, self._step, AUGMENTATION + rank))
-        inputs = train_batch(pixels, self._on_device, self._side, self._generator)
-        total = torch.zeros((), device=inputs.device)
-        pieces = list(zip(inputs.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True))
+        total = torch.zeros((), device=pixels.device)
+        pieces = list(zip(pixels.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True))
         for number, (piece, truth) in enumerate(pieces, 1):
             waits = number < len(pieces) and self._fabric.world_size > 1
             with self._fabric.no_backward_sync(self._model, enabled=waits):
-                loss = self._loss(self._model(piece), truth) * (len(truth) / len(labels))
+                inputs = train_batch(piece, self._on_device, self._side, self._generator)
+                loss = self._loss(self._model(inputs), truth) * (len(truth) / len(labels))
                 self._fabric.backward(loss)
             total += loss.detach()
         if self._recipe.clip_norm:
@@ -275,6 +279,7 @@ def _built(network: Architecture | Comparator, recipe: Recipe, *, recompute: boo
 def _fabric(precision: str, devices: int) -> Any:
     """Lightning's Fabric on what this machine has; bf16 on GPUs that know it, else fp32."""
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     if precision not in PRECISIONS:
         raise MnasError(f"precision: {precision!r} is none of {', '.join(PRECISIONS)}; choose one")
@@ -287,7 +292,11 @@ def _fabric(precision: str, devices: int) -> Any:
         torch.backends.cudnn.benchmark = True
     strategy = "ddp" if devices > 1 else "auto"
     fabric = Fabric(
-        accelerator="cuda" if gpu else "cpu", devices=devices, strategy=strategy, precision=names[precision]
+        accelerator="cuda" if gpu else "cpu",
+        devices=devices,
+        strategy=strategy,
+        precision=names[precision],
+        plugins=[LightningEnvironment()],  # ours, not those of a cluster's scheduler that started this process
     )
     if devices > 1:
         fabric.launch()

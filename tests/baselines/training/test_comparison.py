@@ -95,7 +95,7 @@ def test_trained_side_by_side_and_gone_on_with(
             assert json.loads(capsys.readouterr().out)["top1"] == top1
     assert main(["compare", "--train", "--resume", "c"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "equal epochs, 16 images a step" in shown
+    assert "2 epochs, 16 images a step, seeds 0 to 1" in shown
     assert "12 test images, which no training saw" in shown
     assert "efficientnet_b0: " in shown
 
@@ -119,6 +119,8 @@ def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.Cap
     two = ("efficientnet_b0", "mnasnet_b1")
     for arguments, message in (
         ((*two, "--data", images), "data: goes with --train"),
+        ((*two, "--seeds", "5"), "seeds: goes with --train"),
+        (("--train", "--resume", "c", "--epochs", "7"), "epochs: a comparison that was begun has its own"),
         ((*two, "--train"), "compare: --train takes two SPEC or more and --data"),
         (("efficientnet_b0", "--train", "--data", images), "one SPEC is no comparison"),
         (("efficientnet_b0", "efficientnet_b0", "--train", "--data", images), "stands twice"),

@@ -123,8 +123,8 @@ def test_a_data_set_of_torchvision_is_that_of_its_files(tmp_path: Path) -> None:
         assert contents(getattr(ours, part)) == contents(getattr(theirs, part))
         assert (getattr(ours, part).labels == getattr(theirs, part).labels).all()
     assert theirs.classes[0] == "T-shirt/top"
-    with pytest.raises(MnasError, match="torchvision has no data set 'FashionMIST'"):
-        load_data("torchvision:FashionMIST")
+    with pytest.raises(MnasError, match="unknown data set of torchvision 'mnist'; did you mean 'MNIST'"):
+        load_data("torchvision:mnist")
 
 
 @pytest.mark.parametrize("side", [16, 200])
@@ -145,6 +145,20 @@ def test_a_data_set_of_hugging_face(tmp_path: Path, side: int) -> None:
     assert data.train.packed == (side == 16)
     assert (np.array([data.test.images[index] for index in range(6)]) == images[24:]).all()
     assert data.test.labels.tolist() == labels[24:]
+
+
+def test_damaged_images_of_hugging_face_are_left_out_and_named(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed; pip install 'mnas[hf]'")
+    good = io.BytesIO()
+    Image.fromarray(pixels("red", 1, 16)[0]).save(good, "PNG")
+    rows = [{"bytes": b"no image" if index == 7 else good.getvalue(), "path": None} for index in range(20)]
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    table = datasets.Dataset.from_dict({"image": rows, "label": [0, 1] * 10}, features=kinds)
+    table.to_parquet(tmp_path / "train.parquet")
+    data = load_data(f"hf:{tmp_path}")
+    assert len(data.train) + len(data.val) == 19
+    (skipped,) = data.skipped
+    assert skipped.startswith("image 7 of hf:")
 
 
 def cifar_rows(count: int, labels_before: int, seed: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +67,14 @@ def test_each_way_in_its_turn(network: Architecture, data: ImageData) -> None:
 
     whole = plan_memory(network, data, RECIPE, limit=2**40)
     assert (whole.parts, whole.recompute) == (1, False)
-    assert plan_with(1.01) == replace(whole, limit=plan_with(1.01).limit)
+    just = plan_with(1.05)
+    assert (just.parts, just.recompute) == (1, False)
     again = plan_with(0.6)
     assert (again.parts, again.recompute) == (1, True)
     few = plan_with(0.1)
     assert few.recompute
     assert few.micro_batch < FEW_IMAGES
-    for plan in (whole, again, few):
+    for plan in (whole, just, again, few):
         assert plan.peak <= (1 - MARGIN) * plan.limit
         tensors = plan.state + plan.inputs + plan.micro_batch * plan.per_image / (1.0 if plan.recompute else HEAP)
         assert measured(network, data, plan) == pytest.approx(tensors, rel=0.15)
@@ -93,6 +93,15 @@ def test_parts_of_many_images_come_before_computing_twice(network: Architecture,
 def test_a_micro_batch_that_is_asked_for(network: Architecture, data: ImageData) -> None:
     plan = plan_memory(network, data, RECIPE, limit=2**40, micro_batch=10)
     assert (plan.parts, plan.micro_batch, plan.recompute) == (5, 10, False)
+
+
+def test_a_network_that_is_compiled_is_divided(network: Architecture, data: ImageData) -> None:
+    """Its blocks cannot be computed again."""
+    again = plan_memory(network, data, RECIPE, limit=780 * MB)
+    few = plan_memory(network, data, RECIPE, limit=780 * MB, compiled=True)
+    assert again.recompute
+    assert not few.recompute
+    assert few.micro_batch < again.micro_batch
 
 
 def test_devices_divide_the_batch(network: Architecture, data: ImageData) -> None:

@@ -12,14 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from baselines import load
+from baselines.spec import BaselineSpec
 from baselines.training.data import load_data
 from baselines.training.recipe import load_recipe
 from baselines.training.run import HISTORY, WEIGHTS, TrainingSettings, begin, run_training, trained_subject
 from baselines.training.train import CHECKPOINT
+from baselines.weights import save_weights
 from nas.__main__ import main
+from search_spaces import MnasError
+from search_spaces.network import build_network
 from tests.baselines.training.images import write_folders
 from tests.processes import environment
 
@@ -72,6 +77,30 @@ def test_stopped_and_gone_on_with(images: str) -> None:
     assert main(["train", "--resume", "cut", "--json"]) == 0
     one, other = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_loss_that_is_no_number_stops_all(images: str) -> None:
+    """No device keeps what is spoilt."""
+    data = load_data(images)
+    recipe = replace(load_recipe("proxy").shortened(2), batch=16)
+    subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
+    assert isinstance(subject, BaselineSpec)
+    network = build_network(subject.architecture)
+    torch.nn.init.constant_(network.head[0].weight, float("nan"))
+    save_weights(network, Path("nan.safetensors"))
+    settings = TrainingSettings(
+        data=images,
+        recipe=recipe,
+        fingerprint=data.fingerprint,
+        classes=data.classes,
+        devices=2,
+        weights="nan.safetensors",
+    )
+    begin(Path("t"), subject, settings)
+    with pytest.raises(MnasError, match=r"the loss is nan at step .* the last good state is kept"):
+        run_training(Path("t"), lambda progress: None)
+    assert not Path("t", WEIGHTS).exists()
+    assert not Path("t", CHECKPOINT).exists()
 
 
 def test_errors_of_a_process_are_one_line(images: str, capsys: pytest.CaptureFixture[str]) -> None:

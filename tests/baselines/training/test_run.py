@@ -13,11 +13,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from baselines.comparators import load_any
 from baselines.intervals import wilson
+from baselines.spec import BaselineSpec
 from baselines.training.data import Part
 from baselines.training.evaluate import evaluate
 from baselines.training.run import HISTORY, RAW_WEIGHTS, SETTINGS, WEIGHTS, owned
 from baselines.training.train import CHECKPOINT
+from baselines.weights import load_weights, save_weights
 from nas.__main__ import main
 from tests.baselines.training.images import write_folders
 from tests.processes import environment
@@ -61,6 +64,40 @@ def test_a_training_and_what_it_is_worth(images: Path, capsys: pytest.CaptureFix
     stem = shown["spec"]["architecture"]["stem"]
     assert (stem["stride"], stem["out_channels"]) == (1, 8)
     assert shown["spec"]["architecture"]["num_classes"] == 3
+
+
+def test_killed_in_its_last_moment(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the weights were written and before the state was removed, or before the weights."""
+    options = (*OPTIONS, "--recipe", "finetune", "--batch", "32", "--out", "t", "--json")
+    assert main(["train", "efficientnet_b0", "--data", str(images), *options]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    Path("t", CHECKPOINT).write_bytes(b"left behind")
+    assert main(["train", "--resume", "t", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == trained
+    assert not Path("t", CHECKPOINT).exists()
+
+
+def test_a_clusters_scheduler_does_not_decide_who_trains(images: Path) -> None:
+    """What SLURM says of its tasks is not taken for our own processes."""
+    scheduler = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "3", "SLURM_LOCALID": "3"}
+    command = [sys.executable, "-m", "nas", "train", "efficientnet_b0", "--data", str(images), *OPTIONS, "--out", "t"]
+    found = subprocess.run(command, env=environment() | scheduler, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert Path("t", WEIGHTS).exists()
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize("model", ["swin_t", "googlenet"])
+def test_networks_of_torchvision_with_habits_of_their_own(model: str, tmp_path: Path) -> None:
+    """Buffers of integers are kept and read back; of several answers there is one."""
+    network = load_any(f"torchvision:{model}")
+    assert not isinstance(network, BaselineSpec)
+    first, other = (network.adapted(64, 3).build() for _ in range(2))
+    save_weights(first, tmp_path / "w.safetensors")
+    load_weights(other, tmp_path / "w.safetensors")
+    ours, theirs = first.state_dict(), other.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert isinstance(first(torch.rand(2, 3, 64, 64)), torch.Tensor)
 
 
 def test_averaged_and_last_weights(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +187,10 @@ def test_what_cannot_be_trained(images: Path, tmp_path: Path, capsys: pytest.Cap
         (("efficientnet_b0", *data, "--out", "full"), "is there already and is not empty"),
         (("--resume", "full"), "holds no training"),
         (("efficientnet_b0", "--resume", "full"), "leave SPEC and --data out"),
+        (("--plan", "--resume", "full"), "plan: a training that was begun has its own"),
+        (("efficientnet_b0", *data, "--micro-batch", "1"), "batch: batch norm needs two images at once"),
+        (("efficientnet_b0", *data, "--batch", "3", "--micro-batch", "2"), "leaves a part of one image"),
+        (("efficientnet_b0", *data, "--batch", "4", "--devices", "4"), "batch: batch norm needs two images at once"),
     ):
         assert main(["train", *arguments]) == 2, arguments
         lines = capsys.readouterr().err.splitlines()
