@@ -88,7 +88,7 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
-        float(loss)  # waits for the device
+        loss.item()  # waits for the device
         return len(images.train) / (time.perf_counter() - started)
 
     def ours() -> float:
