@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines.comparators import Comparator, load_any
+from baselines.comparators import load_any
 from baselines.console import (
     Commands,
     count,
@@ -28,7 +28,7 @@ from baselines.console import (
 )
 from baselines.files import file_name, new_folder
 from baselines.interrupts import interruptible
-from search_spaces import MnasError, architecture_cost
+from search_spaces import MnasError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -113,9 +113,10 @@ def run_train(arguments: argparse.Namespace) -> None:
         if arguments.plan:
             raise MnasError("plan: a training that was begun has its own, in its training.json; leave --plan out")
         folder: Path = arguments.resume
+        data = None
         subject, settings = opened(folder)
     else:
-        subject, settings, plan = _planned(arguments)
+        data, subject, settings, plan = _planned(arguments)
         if arguments.plan:
             _show_plan(subject, settings, plan, as_json=arguments.json)
             return
@@ -128,7 +129,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         )
     try:
         with training_progress(settings.recipe.epochs) as watch, interruptible() as stop:
-            data, steps = run_training(folder, watch, stop)
+            data, steps = run_training(folder, watch, stop, data)
     except KeyboardInterrupt:
         print(f"mnas: go on with: mnas train --resume {shlex.quote(str(folder))}", file=sys.stderr)
         raise
@@ -147,8 +148,8 @@ def run_train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _planned(arguments: argparse.Namespace) -> tuple[Subject, TrainingSettings, MemoryPlan]:
-    """Network, settings and memory of a new training; nothing is written."""
+def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, TrainingSettings, MemoryPlan]:
+    """Images, network, settings and memory of a new training; nothing is written."""
     from baselines.training.memory_plan import planned
     from baselines.training.recipe import load_recipe
     from baselines.training.run import TrainingSettings, check_empty, check_installed
@@ -159,9 +160,10 @@ def _planned(arguments: argparse.Namespace) -> tuple[Subject, TrainingSettings, 
     check_installed()
     if arguments.out:
         check_empty(arguments.out)
-    return planned(
-        load_any(arguments.spec),
-        load_images(arguments.data, arguments.seed),
+    subject, data = load_any(arguments.spec), load_images(arguments.data, arguments.seed)
+    return data, *planned(
+        subject,
+        data,
         TrainingSettings(
             data=arguments.data,
             recipe=recipe.with_values(batch=arguments.batch, learning_rate=arguments.learning_rate),
@@ -186,11 +188,10 @@ def load_images(source: str, seed: int) -> ImageData:
 
 
 def _network_text(subject: Subject) -> str:
-    from baselines.training.run import network_of
+    from baselines.training.run import counts_of, network_of
 
     network = network_of(subject)
-    macs = network.counts[0] if isinstance(network, Comparator) else architecture_cost(network).macs
-    return f"{subject.name} at {network.resolution} px: {macs_text(macs)} MACs"
+    return f"{subject.name} at {network.resolution} px: {macs_text(counts_of(network)[0])} MACs"
 
 
 def _batch_text(settings: TrainingSettings) -> str:

@@ -118,6 +118,13 @@ def resident_bytes() -> int:
     return int(memory.rss - getattr(memory, "shared", 0))
 
 
+def device_here() -> Any:
+    """The ``torch.device`` that is worked on where nothing else is said: a GPU where there is one."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def free_bytes(device: Any) -> int:
     """Bytes that are free for a ``torch.device``: on the GPU; or on the machine, and in the own control groups."""
     if device.type == "cuda":

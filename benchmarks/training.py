@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from baselines import load
+from baselines.memory import device_here
 from search_spaces import Architecture, architecture_cost, load_space
 
 BATCH = 64
@@ -51,7 +52,7 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
     from search_spaces.network import build_network
 
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     batch, steps = (BATCH, STEPS) if device.type == "cpu" else (GPU_BATCH, GPU_STEPS)
     images = load_data(data)
     images = replace(images, train=images.train.take(np.arange(batch * steps)))

@@ -25,10 +25,12 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "mish": partial(nn.Mish, inplace=True),
 }
+PUBLISHED_CLASSES = 1000
+"""Of ImageNet, for which the published initial weights were chosen."""
 
 
 def build_network(architecture: Architecture) -> Network:
-    """The network of an architecture, initialised as published and in training mode.
+    """The network of an architecture, initialised as published (for few classes: `_initialise`), in training mode.
 
     Input: float tensor of shape (N, 3, H, W); any H and W at least the total stride will run, `resolution` is what
     the cost is counted at. Output: logits of shape (N, num_classes).
@@ -242,7 +244,9 @@ def _conv_layer(architecture: Architecture, in_channels: int, layer: ConvLayer) 
 def _initialise(module: nn.Module) -> None:
     """Weights as tensorflow/tpu draws them: convolutions N(0, sqrt(2 / fan_out)), the classifier U(±1/sqrt(classes)).
 
-    TensorFlow's fan_out of a depthwise kernel is k*k; PyTorch's own ``kaiming_normal_`` takes k*k*channels.
+    TensorFlow's fan_out of a depthwise kernel is k*k; PyTorch's own ``kaiming_normal_`` takes k*k*channels. Below the
+    1000 classes that it was published for, the classifier keeps what 1000 have: at 10 the formula's weights are ten
+    times as large, and a network begins sure of the wrong class (LOG.md, "Training").
     """
     if isinstance(module, nn.Conv2d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
@@ -250,6 +254,6 @@ def _initialise(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Linear):
-        bound = 1 / math.sqrt(module.out_features)
+        bound = 1 / math.sqrt(max(module.out_features, PUBLISHED_CLASSES))
         nn.init.uniform_(module.weight, -bound, bound)
         nn.init.zeros_(module.bias)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from baselines.files import file_name, write_new_text
 from baselines.intervals import half_of_student
+from baselines.memory import device_here
 from baselines.training.run import (
     Subject,
     TrainingSettings,
@@ -155,7 +156,7 @@ def begin_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject
     """
     check_empty(folder)
     reference, settings = trainings[-1]
-    spent = counts_of(reference)[0] * settings.recipe.epochs
+    spent = counts_of(network_of(reference))[0] * settings.recipe.epochs
     by_name = dict(zip(plan.networks, trainings, strict=True))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +166,7 @@ def begin_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject
                 subject, settings = by_name[name]
                 recipe = settings.recipe
                 if plan.equal == "macs":
-                    recipe = recipe.shortened(max(1, round(spent / counts_of(subject)[0])))
+                    recipe = recipe.shortened(max(1, round(spent / counts_of(network_of(subject))[0])))
                 begin(own, subject, replace(settings, seed=seed, recipe=recipe))
             write_new_text(Path(making) / "whole" / COMPARISON, json.dumps(asdict(plan), indent=2) + "\n")
             os.replace(Path(making) / "whole", folder)
@@ -200,12 +201,10 @@ def run_comparison(
         KeyboardInterrupt: it was to stop; what was trained is kept.
         MnasError: as `baselines.training.run.run_training`.
     """
-    import torch
-
     from baselines.training.train import hits_of
 
     plan = opened_comparison(folder)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     hits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in plan.networks}
     trained: dict[str, tuple[Subject, TrainingSettings]] = {}
     for number, (name, seed, own) in enumerate(plan.folders(folder), 1):
@@ -216,7 +215,7 @@ def run_comparison(
         network = trained_network(own)[2].to(device)
         hits[name].append(hits_of(network, data.test, network_of(subject).resolution, device))
     found = [
-        Contestant(name, *counts_of(subject), settings.recipe.epochs, np.array(hits[name]))
+        Contestant(name, *counts_of(network_of(subject)), settings.recipe.epochs, np.array(hits[name]))
         for name, (subject, settings) in trained.items()
     ]
     return found, trained[plan.networks[-1]][1]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from baselines.intervals import wilson
+from baselines.memory import device_here
 from baselines.training.data import Part
 from baselines.training.train import logits_of
 from search_spaces.errors import MnasError
@@ -67,7 +68,7 @@ def evaluate(network: nn.Module, part: Part, side: int, device: torch.device | N
     """
     if not len(part):
         raise MnasError("evaluate: there are no test images; choose the part val, or give a folder test")
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or device_here()
     logits = logits_of(network.to(device), part, side, device)
     labels = torch.from_numpy(part.labels)
     classes = logits.shape[1]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from baselines.comparators import Comparator
-from baselines.memory import free_bytes, give_back_maps, measured_peak, resident_bytes
+from baselines.memory import device_here, free_bytes, give_back_maps, measured_peak, resident_bytes
 from baselines.training.batches import ON_DEVICE_BYTES
 from baselines.training.data import ImageData
 from baselines.training.recipe import Recipe
@@ -159,13 +159,15 @@ def plan_memory(
     """
     import lightning_fabric  # noqa: F401  what trains is part of the process
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    from baselines.training.run import counts_of
+
+    device = device_here()
     process = 0 if device.type == "cuda" else resident_bytes()
     limit = limit or process + int(SHARE * free_bytes(device)) // (devices if device.type == "cpu" else 1)
     batch = min(recipe.batch, len(data.train)) // devices
     if batch < 2 or (micro_batch is not None and micro_batch < 2):
         raise MnasError("batch: batch norm needs two images at once; give a larger --batch or --micro-batch")
-    weights = _parameter_bytes(network)
+    weights = FLOAT * counts_of(network)[1]
     state = weights * (3 + _states(recipe) + (1 if devices > 1 else 0))
     pixels = 3 * network.resolution**2
     inputs = batch * pixels
@@ -217,7 +219,7 @@ def _measured_step(
 
     few = replace(data, train=data.train.take(np.arange(len(data.train))[:images]))
     short = recipe.with_values(epochs=2, batch=images, warmup_epochs=0.0)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     # Otherwise a heap of large pieces is left, which the training that follows would take its maps from.
     give_back_maps(at_once=True)
     with measured_peak(device) as peak:
@@ -250,14 +252,6 @@ def _saved(network: Comparator, images: int) -> int:
         outputs = network.build()(torch.empty(images, 3, network.resolution, network.resolution))
     del outputs
     return sum(kept.values())
-
-
-def _parameter_bytes(network: Architecture | Comparator) -> int:
-    if isinstance(network, Comparator):
-        return FLOAT * network.counts[1]
-    from search_spaces.cost import architecture_cost
-
-    return FLOAT * architecture_cost(network).params
 
 
 def _states(recipe: Recipe) -> int:

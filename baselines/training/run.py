@@ -158,11 +158,11 @@ def network_of(subject: Subject) -> Architecture | Comparator:
     return subject.architecture if isinstance(subject, BaselineSpec) else subject
 
 
-def counts_of(subject: Subject) -> tuple[int, int]:
+def counts_of(network: Architecture | Comparator) -> tuple[int, int]:
     """MACs and parameters of a network."""
-    if isinstance(subject, Comparator):
-        return subject.counts
-    cost = architecture_cost(subject.architecture)
+    if isinstance(network, Comparator):
+        return network.counts
+    cost = architecture_cost(network)
     return cost.macs, cost.params
 
 
@@ -186,9 +186,15 @@ def trained_subject(subject: Subject, data: ImageData, resolution: int | None, w
 
 
 def run_training(
-    folder: Path, watch: Callable[[Progress], None], stop: Callable[[], bool] = lambda: False
+    folder: Path,
+    watch: Callable[[Progress], None],
+    stop: Callable[[], bool] = lambda: False,
+    data: ImageData | None = None,
 ) -> tuple[ImageData, int]:
     """Train in a folder, from where it is to its end, or until it is to stop.
+
+    Args:
+        data: that the training was begun with, where it is at hand; None to read it.
 
     Returns:
         The data, and how many steps it was trained for.
@@ -199,7 +205,7 @@ def run_training(
     """
     _, settings = opened(folder)
     with owned(folder), Scalars(folder / "tensorboard") as scalars:
-        data = _data(settings)
+        data = data or _data(settings)
         if (folder / WEIGHTS).exists():
             from baselines.training.train import CHECKPOINT
 

@@ -67,6 +67,16 @@ def test_initialisation_is_the_published_one(network: Network) -> None:
     assert not network.classifier.bias.any()
 
 
+def test_few_classes_begin_as_unsure_as_many(b0: Architecture) -> None:
+    """The loss before the first step is that of a guess, ln(classes), however many they are."""
+    torch.manual_seed(0)
+    inputs = torch.randn(32, 3, 64, 64)
+    for classes in (10, 1000):
+        network = build_network(replace(b0, resolution=64, num_classes=classes, dropout=0.0))
+        loss = nn.functional.cross_entropy(network(inputs), torch.arange(32) % classes)
+        assert loss.item() == pytest.approx(math.log(classes), rel=0.05)
+
+
 def test_constants_of_batch_norm_and_dropout(network: Network) -> None:
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 49
