@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from baselines.training.comparison import Contestant, PairedDifference, Plan
     from baselines.training.run import TrainingSettings
 
+WITHOUT_TRAINING = ("evaluator", "space", "html")
 # What is of use with --train alone, as argparse names it.
 OF_TRAINING = ("recipe", "seeds", "equal", "epochs", "batch", "resolution", "width", "memory", "out")
 
@@ -67,8 +68,9 @@ def run_trained_comparison(arguments: argparse.Namespace) -> None:
     """Train networks side by side, or go on, and say what their differences are worth."""
     from baselines.training.comparison import opened_comparison, paired_difference, run_comparison
 
-    if arguments.html:
-        raise MnasError("html: draws published accuracies; leave --train or --html out")
+    for name in WITHOUT_TRAINING:
+        if getattr(arguments, name) is not None:
+            raise MnasError(f"{name}: goes without --train; leave --train or --{name} out")
     if arguments.resume:
         if arguments.specs or arguments.data:
             raise MnasError("resume: a comparison has its own networks and data; leave SPEC and --data out")
@@ -130,9 +132,8 @@ def _training(what: str, epochs: int) -> Iterator[Any]:
 def _begun(arguments: argparse.Namespace) -> Path:
     """The folder of a new comparison."""
     from baselines.training.comparison import Plan, begin_comparison
-    from baselines.training.memory_plan import planned
     from baselines.training.recipe import load_recipe
-    from baselines.training.run import TrainingSettings, check_empty, check_installed
+    from baselines.training.run import TrainingSettings, check_empty, check_installed, planned
 
     if not arguments.specs or not arguments.data:
         raise MnasError("compare: --train takes two SPEC or more and --data, or --resume FOLDER")
@@ -159,7 +160,8 @@ def _how(plan: Plan, settings: TrainingSettings) -> str:
     """How all were trained, on what."""
     recipe = settings.recipe
     equal = "epochs by MACs" if plan.equal == "macs" else f"{recipe.epochs} epochs"
-    return f"on {settings.data}: {equal}, {recipe.batch} images a step, seeds 0 to {plan.seeds - 1}"
+    parts = f" in {settings.micro_batches} parts" if settings.micro_batches > 1 else ""
+    return f"on {settings.data}: {equal}, {recipe.batch} images a step{parts}, seeds 0 to {plan.seeds - 1}"
 
 
 def _table(found: Sequence[Contestant]) -> Table:

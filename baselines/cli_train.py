@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines.comparators import load_any
+from baselines.comparators import counts_of, load_any
 from baselines.console import (
     Commands,
     count,
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from baselines.training.run import Subject, TrainingSettings
     from baselines.training.train import Progress
 
+# What a training is begun with; only its learning rate may be another when it goes on.
+OF_A_NEW_ONE = (
+    *("spec", "data", "recipe", "epochs", "batch", "resolution", "width", "seed", "weights", "precision", "devices"),
+    *("memory", "micro_batch", "plan", "compile", "out"),
+)
 # Of classes with the lowest recall, so many are shown.
 SHOWN_CLASSES = 20
 
@@ -56,15 +61,15 @@ def register(commands: Commands) -> None:
         "spec", metavar="SPEC", nargs="?", help="name of a baseline, path of a spec file, or torchvision:NAME"
     )
     parser.add_argument("--data", help="images: a folder, an archive, hf:NAME or torchvision:NAME (docs/training.md)")
-    parser.add_argument("--recipe", default="cifar", help=f"{', '.join(RECIPES)} (default: cifar)")
+    parser.add_argument("--recipe", help=f"{', '.join(RECIPES)} (default: cifar)")
     parser.add_argument("--epochs", type=count, help="passes over the images (default: the recipe's)")
     parser.add_argument("--batch", type=count, help="images a step (default: the recipe's)")
     parser.add_argument("--learning-rate", type=number, help="peak, for 256 images a step (default: the recipe's)")
     parser.add_argument("--resolution", type=count, help="side of the images in pixels (default: that of the images)")
-    parser.add_argument("--width", type=number, default=1.0, help="factor on all channels (default: 1)")
-    parser.add_argument("--seed", type=whole, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--width", type=number, help="factor on all channels (default: 1)")
+    parser.add_argument("--seed", type=whole, help="of everything random (default: 0)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="to begin with, but for the classifier")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--precision", help="auto, fp32, bf16 or fp16 (default: auto)")
     parser.add_argument(
         "--devices", type=count, help="GPUs to divide a batch among (default: all; one process on a CPU)"
     )
@@ -74,8 +79,10 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--micro-batch", type=count, help="images at once at most (default: as many as the memory takes)"
     )
-    parser.add_argument("--plan", action="store_true", help="print what memory it will take, and stop")
-    parser.add_argument("--compile", action="store_true", help="compile the network; pays on long runs on a GPU")
+    parser.add_argument("--plan", action="store_true", default=None, help="print what memory it will take, and stop")
+    parser.add_argument(
+        "--compile", action="store_true", default=None, help="compile the network; pays on long runs on a GPU"
+    )
     parser.add_argument("--out", type=Path, help="folder of the training, new or empty (default: a new one in runs/)")
     parser.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a training that was interrupted")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -105,22 +112,24 @@ def register(commands: Commands) -> None:
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Train a network, or go on."""
-    from baselines.training.run import begin, network_of, opened, run_training, trained_network
+    from baselines.training.run import begin, network_of, opened, relearn, run_training, trained_network
 
     if arguments.resume:
-        if arguments.spec or arguments.data:
-            raise MnasError("resume: a training has its own network and data; leave SPEC and --data out")
-        if arguments.plan:
-            raise MnasError("plan: a training that was begun has its own, in its training.json; leave --plan out")
+        for name in OF_A_NEW_ONE:
+            if getattr(arguments, name) is not None:
+                option = name.upper() if name == "spec" else f"--{name.replace('_', '-')}"
+                raise MnasError(f"{name}: a training that was begun has its own; leave {option} out")
         folder: Path = arguments.resume
         data = None
+        if arguments.learning_rate is not None:
+            relearn(folder, arguments.learning_rate)
         subject, settings = opened(folder)
     else:
         data, subject, settings, plan = _planned(arguments)
         if arguments.plan:
             _show_plan(subject, settings, plan, as_json=arguments.json)
             return
-        folder = arguments.out or new_folder(f"train-{file_name(subject.name)}-seed{arguments.seed}")
+        folder = arguments.out or new_folder(f"train-{file_name(subject.name)}-seed{settings.seed}")
         begin(folder, subject, settings)
     if not arguments.json:
         show(
@@ -135,7 +144,8 @@ def run_train(arguments: argparse.Namespace) -> None:
         raise
     from baselines.training.evaluate import evaluate
 
-    found = evaluate(trained_network(folder)[2], data.val, network_of(subject).resolution)
+    side = network_of(subject).resolution
+    found = evaluate(trained_network(folder)[2], data.val, side, at_once=settings.at_once)
     if arguments.json:
         print_json({"out": str(folder), "data": data.about(), "steps": steps, "val": found.as_dict()})
         return
@@ -150,31 +160,31 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, TrainingSettings, MemoryPlan]:
     """Images, network, settings and memory of a new training; nothing is written."""
-    from baselines.training.memory_plan import planned
     from baselines.training.recipe import load_recipe
-    from baselines.training.run import TrainingSettings, check_empty, check_installed
+    from baselines.training.run import TrainingSettings, check_empty, check_installed, planned
 
     if not arguments.spec or not arguments.data:
         raise MnasError("train: give SPEC and --data, or --resume FOLDER (see mnas train --help)")
-    recipe = load_recipe(arguments.recipe).shortened(arguments.epochs)
+    recipe = load_recipe(arguments.recipe or "cifar").shortened(arguments.epochs)
     check_installed()
     if arguments.out:
         check_empty(arguments.out)
-    subject, data = load_any(arguments.spec), load_images(arguments.data, arguments.seed)
+    seed = arguments.seed or 0
+    subject, data = load_any(arguments.spec), load_images(arguments.data, seed)
     return data, *planned(
         subject,
         data,
         TrainingSettings(
             data=arguments.data,
             recipe=recipe.with_values(batch=arguments.batch, learning_rate=arguments.learning_rate),
-            seed=arguments.seed,
-            precision=arguments.precision,
-            compiled=int(arguments.compile),
+            seed=seed,
+            precision=arguments.precision or "auto",
+            compiled=int(arguments.compile or False),
             devices=arguments.devices or 0,
             weights="" if arguments.weights is None else str(arguments.weights),
         ),
         resolution=arguments.resolution,
-        width=arguments.width,
+        width=1.0 if arguments.width is None else arguments.width,
         memory=arguments.memory,
         micro_batch=arguments.micro_batch,
     )
@@ -184,11 +194,16 @@ def load_images(source: str, seed: int) -> ImageData:
     """The images that a person gives; what takes long is said on stderr."""
     from baselines.training.data import load_data
 
-    return load_data(source, seed, lambda text: print(f"mnas: {text}", file=sys.stderr, flush=True))
+    return load_data(source, seed, say)
+
+
+def say(text: str) -> None:
+    """Tell on stderr what takes long."""
+    print(f"mnas: {text}", file=sys.stderr, flush=True)
 
 
 def _network_text(subject: Subject) -> str:
-    from baselines.training.run import counts_of, network_of
+    from baselines.training.run import network_of
 
     network = network_of(subject)
     return f"{subject.name} at {network.resolution} px: {macs_text(counts_of(network)[0])} MACs"
@@ -199,8 +214,8 @@ def _batch_text(settings: TrainingSettings) -> str:
     text = f"{settings.recipe.batch} images a step"
     if settings.devices > 1:
         text += f" on {settings.devices} devices"
-    if settings.parts > 1:
-        text += f" in {settings.parts} parts"
+    if settings.micro_batches > 1:
+        text += f" in {settings.micro_batches} parts"
     return text + (", blocks computed again" if settings.recompute else "")
 
 
@@ -234,7 +249,7 @@ def _show_plan(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, *
         ),
         *(
             ["Batch norm sees one part at a time; gradients are those of the whole batch otherwise."]
-            if plan.parts > 1
+            if plan.micro_batches > 1
             else []
         ),
     )
@@ -279,31 +294,30 @@ def _summary(found: Evaluation) -> str:
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate what a folder has trained."""
-    from baselines.training.data import PARTS, load_data
+    from baselines.training.data import PARTS, load_part
     from baselines.training.evaluate import evaluate
-    from baselines.training.run import network_of, trained_network
+    from baselines.training.run import data_of, network_of, trained_network
 
     if arguments.part not in PARTS:
         raise MnasError(f"part: {arguments.part!r} is none of {', '.join(PARTS)}; choose one")
     subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
-    data = load_data(arguments.data or settings.data, settings.seed)
-    if data.classes != settings.classes:
-        other = min(set(data.classes) ^ set(settings.classes), default="another order")
-        raise MnasError(
-            f"data: {data.source} has not the classes of the training (such as {other!r}); give images with the same"
-        )
-    found = evaluate(network, getattr(data, arguments.part), network_of(subject).resolution)
+    source = arguments.data or settings.data
+    if arguments.data:
+        part = load_part(source, settings.classes, arguments.part, say)
+    else:
+        part = getattr(data_of(settings), arguments.part)
+    found = evaluate(network, part, network_of(subject).resolution, at_once=settings.at_once)
     if arguments.json:
-        print_json({"spec": subject.name, "data": data.about(), "part": arguments.part, **found.as_dict()})
+        print_json({"spec": subject.name, "data": source, "part": arguments.part, **found.as_dict()})
         return
     show(
-        labelled(f"{subject.name} on the {arguments.part} part of {data.source}:", _summary(found)),
-        _class_table(found, data),
+        labelled(f"{subject.name} on the {arguments.part} part of {source}:", _summary(found)),
+        _class_table(found, settings.classes),
         "The interval is for other images of the same kind; another training differs by its own luck too.",
     )
 
 
-def _class_table(found: Evaluation, data: ImageData) -> Table:
+def _class_table(found: Evaluation, classes: Sequence[str]) -> Table:
     """Recall of each class and what it is most often taken for, worst first."""
     recall = found.recall()
     worst: Sequence[int] = sorted(range(len(recall)), key=lambda label: recall[label])[:SHOWN_CLASSES]
@@ -314,28 +328,28 @@ def _class_table(found: Evaluation, data: ImageData) -> Table:
         row = found.confusion[label].copy()
         total, row[label] = int(row.sum()), 0
         other = int(row.argmax())
-        mistaken = f"{data.classes[other]} ({row[other]})" if row[other] else ""
-        table.add_row(data.classes[label], str(total), points(recall[label]), mistaken)
+        mistaken = f"{classes[other]} ({row[other]})" if row[other] else ""
+        table.add_row(classes[label], str(total), points(recall[label]), mistaken)
     return table
 
 
 def run_cam(arguments: argparse.Namespace) -> None:
     """Draw class activation maps."""
     from baselines.files import check_new, write_new
-    from baselines.training.cam import Subject, cam_grid
+    from baselines.training.cam import Column, cam_grid
     from baselines.training.run import trained_network
     from search_spaces.network import Network
 
     check_new(arguments.out)
     if arguments.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise MnasError(f"out: {arguments.out} is no picture; end it in .png, .jpg or .webp")
-    subjects = []
+    columns = []
     for folder in arguments.folders:
         trained, settings, network = trained_network(folder)
         if not isinstance(network, Network):
             raise MnasError(f"cam: {folder} has a network of torchvision, whose last map is unknown; leave it out")
         name = trained.name if len(arguments.folders) == 1 else folder.name
-        subjects.append(Subject(name, network, settings.classes))
-    grid = cam_grid(subjects, arguments.images, arguments.method, arguments.of_class)
+        columns.append(Column(name, network, settings.classes))
+    grid = cam_grid(columns, arguments.images, arguments.method, arguments.of_class)
     write_new(arguments.out, grid.save)
     show(pointer("Written:", str(arguments.out)))

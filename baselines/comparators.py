@@ -12,7 +12,8 @@ from baselines.registry import load
 from baselines.spec import BaselineSpec
 from baselines.torchvision_import import import_torchvision
 from search_spaces.adaptation import SMALL_SIDE
-from search_spaces.architecture import MAX_RESOLUTION, check_int
+from search_spaces.architecture import MAX_RESOLUTION, Architecture, check_int
+from search_spaces.cost import architecture_cost
 from search_spaces.errors import MnasError, unknown_name
 
 if TYPE_CHECKING:
@@ -158,3 +159,11 @@ PUBLISHED_POINTS = tuple(
         ("GPipe", 84.3, 97.0, 557, None),
     )
 )
+
+
+def counts_of(network: Architecture | Comparator) -> tuple[int, int]:
+    """MACs and parameters of a network."""
+    if isinstance(network, Comparator):
+        return network.counts
+    cost = architecture_cost(network)
+    return cost.macs, cost.params

@@ -36,6 +36,16 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Processes that are started inside do not see a Ctrl-C of the terminal, which is this process's to answer."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_with_parent() -> None:
     """End this process, and its group, with the one that started it: a training must not go on for nobody."""
     parent = multiprocessing.parent_process()

@@ -114,7 +114,8 @@ def judged(job: tuple[str, Architecture, int]) -> float:
     evaluator = ProxyTraining(proxy_of(name))
     adapted = evaluator.adapted(architecture)
     trained = train(adapted, evaluator.data, evaluator.recipe, seed=seed)
-    return accuracy_of(trained.averaged, evaluator.data.test, adapted.resolution, torch.device("cpu"))
+    device = next(trained.averaged.parameters()).device
+    return accuracy_of(trained.averaged, evaluator.data.test, adapted.resolution, device)
 
 
 def search(data: str, run: str, seeds: int, workers: int) -> None:
@@ -165,21 +166,22 @@ def planned_steps(data: str, name: str) -> str:
     from search_spaces.adaptation import adapted
 
     images = load_data(data)
-    images = replace(images, train=images.train.take(np.arange(BATCH)))
+    images = replace(images, train=images.train.take(np.arange(BATCH)), val=images.val.take(np.arange(BATCH)))
     recipe = load_recipe("cifar").with_values(batch=BATCH)
     spec = load(name)
     network = adapted(spec.architecture, spec.architecture.resolution, len(images.classes))
     plan = plan_memory(network, images, recipe, limit=MEMORY)
     give_back_maps(at_once=plan.recompute)
-    done = train(network, images, recipe.shortened(2), parts=plan.parts, recompute=plan.recompute)
+    how = {"micro_batches": plan.micro_batches, "recompute": plan.recompute, "validate_every": 2}
+    done = train(network, images, recipe.shortened(2), **how)
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    how = f"{plan.parts} parts of {plan.micro_batch}" + (", blocks computed again" if plan.recompute else "")
+    way = f"{plan.micro_batches} parts of {plan.micro_batch}" + (", blocks computed again" if plan.recompute else "")
     return (
-        f"{name} at {network.resolution} px, batch {BATCH}, {how}: plan {plan.peak / 1e9:.2f} GB, measured "
-        f"{peak / 1e9:.2f} ({100 * (peak / plan.peak - 1):+.1f} %), {done.seconds / 2:.0f} s a step"
+        f"{name} at {network.resolution} px, batch {BATCH}, {way}: plan {plan.peak / 1e9:.2f} GB, measured "
+        f"{peak / 1e9:.2f} ({100 * (peak / plan.peak - 1):+.1f} %), {done.seconds:.0f} s for two steps and a validation"
     )
 
 

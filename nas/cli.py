@@ -53,10 +53,8 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "specs", metavar="SPEC", nargs="*", help="two or more: names of baselines, spec files, torchvision:NAME"
     )
-    parser.add_argument("--evaluator", default="imagenet", help="whose accuracy to show (default: imagenet)")
-    parser.add_argument(
-        "--space", default="efficientnet", help="in whose choices a table is written (default: efficientnet)"
-    )
+    parser.add_argument("--evaluator", help="whose accuracy to show (default: imagenet)")
+    parser.add_argument("--space", help="in whose choices a table is written (default: efficientnet)")
     parser.add_argument(
         "--html",
         type=Path,
@@ -108,7 +106,7 @@ def run_compare(arguments: argparse.Namespace) -> None:
 
     if len(arguments.specs) < 2:
         raise MnasError("compare: one SPEC is no comparison; give two or more (see mnas compare --help)")
-    evaluator = load_evaluator(arguments.evaluator, arguments.space)
+    evaluator = load_evaluator(arguments.evaluator or "imagenet", arguments.space or "efficientnet")
     comparison = Comparison([load_any(name) for name in arguments.specs], evaluator)
     if arguments.html:
         from baselines.figure import write_figure

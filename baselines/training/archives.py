@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def _idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             content = stream.read(MAX_BYTES)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MnasError(f"data: {file} cannot be read ({error}); get it anew") from None
     head = 4 + 4 * dimensions
     if len(content) < head or content[:4] != bytes((0, 0, 8, dimensions)):
@@ -75,7 +76,7 @@ def read_cifar(source: Path) -> tuple[list[str], Parts]:
     """
     try:
         files = dict(_tar_members(source) if source.is_file() else _folder_members(source))
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise MnasError(f"data: {source} cannot be read ({error}); get it anew") from None
     kind = 10 if "data_batch_1.bin" in files else 100
     labels_before, column, train, test, names = _CIFAR[kind]

@@ -89,7 +89,7 @@ def _shift_and_flip(pixels: Tensor, recipe: Recipe, generator: torch.Generator) 
 
 
 def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Of each image a part of 8 to 100 % of the area at 3/4 to 4/3, at another side, bilinear.
+    """Of each image a part of 8 to 100 % of the area at 3/4 to 4/3, at another side, bicubic.
 
     A part that does not fit after ten draws is the largest of its ratio in the middle, as in tensorflow/tpu
     preprocessing.py.
@@ -115,7 +115,7 @@ def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tenso
     affine = torch.stack(rows, 1).to(pixels.device)
     grid = torch.nn.functional.affine_grid(affine, [count, 3, side, side], align_corners=False)
     values = torch.nn.functional.grid_sample(
-        pixels.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        pixels.permute(0, 3, 1, 2).float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
     return values.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 

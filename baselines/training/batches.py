@@ -12,8 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.training.data import PACKED_SIDE, Images, Part, Pixels
+from baselines.interrupts import interrupts_held
+from baselines.training.data import Part
+from baselines.training.images import PACKED_SIDE, Images, Pixels
 from baselines.training.recipe import Recipe
+from search_spaces.errors import MnasError
 
 # Packed images up to this many bytes are put on the device at once.
 ON_DEVICE_BYTES = 4 * 2**30
@@ -34,19 +37,24 @@ class PackedBatches:
     """Batches of images that are one array."""
 
     def __init__(self, part: Part, device: torch.device) -> None:
+        images, rows = part.source
+        fits = len(rows) * images[:1].nbytes <= ON_DEVICE_BYTES
+        if device.type != "cpu" and fits:
+            images, rows = images[rows], np.arange(len(rows))
         with warnings.catch_warnings():
             # torch warns of arrays that it could write to but must not; nobody here writes.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            images = torch.from_numpy(np.asarray(part.images))
-        self._images = images.to(device) if images.nbytes <= ON_DEVICE_BYTES else images
-        self._labels = torch.from_numpy(part.labels)
+            whole = torch.from_numpy(images)
+        self._images = whole.to(device) if fits else whole
+        self._rows, self._labels = rows, torch.from_numpy(part.labels)
         self._device = device
 
     def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images, uint8 of shape (N, side, side, 3), and labels, of each batch of indices."""
-        for indices in map(torch.from_numpy, batches):
-            images = self._images[indices.to(self._images.device)].to(self._device, non_blocking=True)
-            yield images, self._labels[indices].to(self._device, non_blocking=True)
+        for indices in batches:
+            rows = torch.from_numpy(self._rows[indices]).to(self._images.device)
+            labels = self._labels[torch.from_numpy(indices)]
+            yield self._images[rows].to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
 
 class FileBatches:
@@ -73,9 +81,15 @@ class FileBatches:
             multiprocessing_context="spawn" if readers else None,
             pin_memory=self._device.type == "cuda",
         )
-        for images, indices in zip(loader, batches, strict=True):
-            labels = torch.from_numpy(self._part.labels[indices])
-            yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+        with interrupts_held():
+            reading = iter(loader)
+        try:
+            for images, indices in zip(reading, batches, strict=True):
+                labels = torch.from_numpy(self._part.labels[indices])
+                yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+        except OSError as error:  # its last line is the reader's
+            said = str(error).strip().splitlines()[-1].removeprefix("OSError: ")
+            raise MnasError(f"data: {said}, which it could at first; bring it back, then go on") from None
 
 
 class _Cut:
@@ -138,4 +152,4 @@ def batches_of(
     part: Part, side: int, device: torch.device, recipe: Recipe | None, seed: int = 0
 ) -> PackedBatches | FileBatches:
     """What reads a part for training with a recipe, or for evaluation (None)."""
-    return PackedBatches(part, device) if part.packed else FileBatches(part, side, device, recipe, seed)
+    return PackedBatches(part, device) if part.side else FileBatches(part, side, device, recipe, seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from baselines.training.augment import normalised
 from baselines.training.batches import cut, seen
-from baselines.training.data import Pixels, decode
+from baselines.training.images import Pixels, decode
 from search_spaces.errors import MnasError, unknown_name
 from search_spaces.network import Network
 
@@ -28,8 +28,8 @@ _HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A trained network.
+class Column:
+    """A trained network, whose maps are a column of the grid.
 
     Attributes:
         name: for the grid.
@@ -80,7 +80,7 @@ def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = 
 
 
 def cam_grid(
-    subjects: Sequence[Subject], files: Sequence[Path], method: str = "cam", of_class: str | None = None
+    columns: Sequence[Column], files: Sequence[Path], method: str = "cam", of_class: str | None = None
 ) -> Image:
     """A picture: a row for each image, a column for the image and for each network.
 
@@ -93,29 +93,29 @@ def cam_grid(
     from PIL import Image as Images
     from PIL import ImageDraw
 
-    for subject in subjects:
-        if of_class is not None and of_class not in subject.classes:
-            raise unknown_name(f"class of {subject.name}", of_class, subject.classes)
+    for column in columns:
+        if of_class is not None and of_class not in column.classes:
+            raise unknown_name(f"class of {column.name}", of_class, column.classes)
     photos = []
     for file in files:
         try:
             photos.append(decode(file))
         except OSError as error:
-            raise MnasError(f"images: {file} cannot be read ({error}); give images") from None
+            raise MnasError(f"images: {error}; give images") from None
     step, height = CELL + GAP, CELL + GAP + LINE
-    canvas = Images.new("RGB", (GAP + step * (1 + len(subjects)), GAP + LINE + height * len(photos)), "white")
+    canvas = Images.new("RGB", (GAP + step * (1 + len(columns)), GAP + LINE + height * len(photos)), "white")
     draw = ImageDraw.Draw(canvas)
-    for column, name in enumerate(["original", *(subject.name for subject in subjects)]):
-        draw.text((GAP + step * column, GAP), _short(name), fill="black")
+    for place, name in enumerate(["original", *(column.name for column in columns)]):
+        draw.text((GAP + step * place, GAP), _short(name), fill="black")
     for row, (file, photo) in enumerate(zip(files, photos, strict=True)):
         top = GAP + LINE + height * row
-        original = cut(photo, seen(photo.shape[:2], subjects[0].network.architecture.resolution), CELL)
+        original = cut(photo, seen(photo.shape[:2], columns[0].network.architecture.resolution), CELL)
         canvas.paste(Images.fromarray(original), (GAP, top))
         draw.text((GAP, top + CELL), _short(file.name), fill="black")
-        for column, subject in enumerate(subjects, start=1):
-            overlay, text = _cell(subject, photo, method, of_class)
-            canvas.paste(Images.fromarray(overlay), (GAP + step * column, top))
-            draw.text((GAP + step * column, top + CELL), _short(text), fill="black")
+        for place, column in enumerate(columns, start=1):
+            overlay, text = _cell(column, photo, method, of_class)
+            canvas.paste(Images.fromarray(overlay), (GAP + step * place, top))
+            draw.text((GAP + step * place, top + CELL), _short(text), fill="black")
     return canvas
 
 
@@ -123,16 +123,16 @@ def _short(text: str) -> str:
     return text if len(text) <= 26 else f"{text[:25]}…"
 
 
-def _cell(subject: Subject, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
+def _cell(column: Column, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
     """The image under a network's map, and what it is the map of."""
-    side = subject.network.architecture.resolution
+    side = column.network.architecture.resolution
     image = cut(photo, seen(photo.shape[:2], side), side)
     inputs = normalised(torch.from_numpy(image)[None])
     with torch.inference_mode():
-        shares = subject.network.eval()(inputs).softmax(1)[0]
-    label = int(shares.argmax()) if of_class is None else list(subject.classes).index(of_class)
-    (heat,) = class_maps(subject.network, inputs, torch.tensor([label]), method)
-    text = f"{subject.classes[label]}: {100 * float(shares[label]):.0f} %"
+        shares = column.network.eval()(inputs).softmax(1)[0]
+    label = int(shares.argmax()) if of_class is None else list(column.classes).index(of_class)
+    (heat,) = class_maps(column.network, inputs, torch.tensor([label]), method)
+    text = f"{column.classes[label]}: {100 * float(shares[label]):.0f} %"
     return overlaid(cut(image, (0, 0, side, side), CELL), heat.numpy()), text
 
 

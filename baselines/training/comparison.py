@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.comparators import counts_of
 from baselines.files import file_name, write_new_text
 from baselines.intervals import half_of_student
 from baselines.memory import device_here
@@ -24,7 +25,6 @@ from baselines.training.run import (
     TrainingSettings,
     begin,
     check_empty,
-    counts_of,
     network_of,
     opened,
     run_training,
@@ -149,7 +149,8 @@ def begin_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject
     """Make the folder of a comparison, with a folder for every training.
 
     Args:
-        trainings: of every network, in the plan's order, ready to begin; seed and epochs are set here.
+        trainings: of every network, in the plan's order, ready to begin; seed and epochs are set here, and batches are
+            divided as finely for all as the memory asks for one, since batch norm sees the parts.
 
     Raises:
         MnasError: the folder is there and not empty, or cannot be made.
@@ -157,6 +158,7 @@ def begin_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject
     check_empty(folder)
     reference, settings = trainings[-1]
     spent = counts_of(network_of(reference))[0] * settings.recipe.epochs
+    finest = max(settings.micro_batches for _, settings in trainings)
     by_name = dict(zip(plan.networks, trainings, strict=True))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def begin_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject
                 recipe = settings.recipe
                 if plan.equal == "macs":
                     recipe = recipe.shortened(max(1, round(spent / counts_of(network_of(subject))[0])))
-                begin(own, subject, replace(settings, seed=seed, recipe=recipe))
+                begin(own, subject, replace(settings, seed=seed, recipe=recipe, micro_batches=finest))
             write_new_text(Path(making) / "whole" / COMPARISON, json.dumps(asdict(plan), indent=2) + "\n")
             os.replace(Path(making) / "whole", folder)
     except OSError as error:
@@ -213,7 +215,8 @@ def run_comparison(
         with progress(what, settings.recipe.epochs) as watch:
             data, _ = run_training(own, watch, stop)
         network = trained_network(own)[2].to(device)
-        hits[name].append(hits_of(network, data.test, network_of(subject).resolution, device))
+        side = network_of(subject).resolution
+        hits[name].append(hits_of(network, data.test, side, device, settings.at_once))
     found = [
         Contestant(name, *counts_of(network_of(subject)), settings.recipe.epochs, np.array(hits[name]))
         for name, (subject, settings) in trained.items()

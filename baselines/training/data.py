@@ -8,48 +8,31 @@
 
 A validation part is always held out of train: what is there as val, else `VAL_SHARE` of each class of train, drawn
 with the seed. Test is never looked at by training. Small images of one size are packed once into a memory-mapped array
-in the cache; larger ones are read from their files as they are needed.
+in the cache; larger ones are read from their files as they are needed (`baselines.training.images`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from baselines.training.archives import read_cifar, read_idx
-from baselines.training.libraries import Rows, read_hugging_face, read_torchvision
+from baselines.training.images import Chosen, Files, Labels, cache_folder, usable
+from baselines.training.libraries import read_hugging_face, read_torchvision
 from search_spaces.errors import MnasError
 
 VAL_SHARE = 0.1
-# Images up to this side, all of one size, are packed.
-PACKED_SIDE = 128
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 PARTS = ("train", "val", "test")
 LIBRARIES = ("hf", "torchvision")
-
-Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int64]
-
-
-class Images(Protocol):
-    """Images that can be read one by one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Pixels:
-        """One image: uint8 of shape (height, width, 3)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +40,7 @@ class Part:
     """Images of one purpose, with their classes.
 
     Attributes:
-        images: of shape (N, side, side, 3) where they are packed.
+        images: an array of shape (N, side, side, 3), `baselines.training.images.Images`, or some of either.
         labels: of shape (N,), from 0.
     """
 
@@ -68,28 +51,22 @@ class Part:
         return len(self.labels)
 
     @property
-    def packed(self) -> bool:
-        """Whether the images are one array."""
-        return isinstance(self.images, np.ndarray)
+    def source(self) -> tuple[Any, NDArray[np.int64]]:
+        """What the images are some of, and which."""
+        if isinstance(self.images, Chosen):
+            return self.images.images, self.images.rows
+        return self.images, np.arange(len(self))
+
+    @property
+    def side(self) -> int | None:
+        """Of all images in pixels where they are one array; else None."""
+        images, _ = self.source
+        return images.shape[1] if isinstance(images, np.ndarray) else None
 
     def take(self, indices: NDArray[np.int64]) -> Part:
-        """Some of them, in that order."""
-        images = self.images[indices] if self.packed else _Chosen(self.images, indices)
-        return Part(images, self.labels[indices])
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Some of the images of others."""
-
-    images: Images
-    indices: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Pixels:
-        return self.images[int(self.indices[index])]
+        """Some of them, in that order; nothing is copied."""
+        images, rows = self.source
+        return Part(Chosen(images, rows[indices]), self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -153,22 +130,45 @@ def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = lamb
         if wanted:
             held, rest = _held_out(parts[origin].labels, np.random.default_rng(of_part))
             parts[name], parts[origin] = parts[origin].take(held), parts[origin].take(rest)
-    parts["train"] = parts.pop("split", parts.get("train", _NOTHING))
-    images = parts["train"].images
-    side = images.shape[1] if isinstance(images, np.ndarray) else None
+    train = parts["split" if "split" in parts else "train"]
     return ImageData(
         source=source,
         classes=tuple(raw.classes),
-        train=parts["train"],
+        train=train,
         val=parts["val"],
         test=parts.get("test", _NOTHING),
         fingerprint=_fingerprint(raw),
-        side=side,
+        side=train.side,
         skipped=tuple(raw.skipped),
     )
 
 
 _NOTHING = Part(np.empty((0, 1, 1, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
+
+
+def load_part(
+    source: str, classes: Sequence[str], part: str, progress: Callable[[str], None] = lambda text: None
+) -> Part:
+    """Images of a source that nothing was trained on: its part of that name, or all that it has where it has no parts.
+
+    Args:
+        classes: that the images may be of, in the order of the labels.
+
+    Raises:
+        MnasError: there is no such source or part, it has no images that can be read, or one of another class.
+    """
+    raw = _raw(source, progress)
+    found = raw.parts.get("split", raw.parts.get(part))
+    if found is None:
+        raise MnasError(f"data: {source} has no part {part} (only {', '.join(raw.parts)}); choose one of these")
+    images, labels = found
+    if not len(labels):
+        raise MnasError(f"data: {source} has no image that can be read; give others")
+    strange = [raw.classes[label] for label in np.unique(labels) if raw.classes[label] not in classes]
+    if strange:
+        raise MnasError(f"data: class {strange[0]!r} of {source} is none of the training's; give images of its classes")
+    places = {name: place for place, name in enumerate(classes)}
+    return Part(images, np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)[labels])
 
 
 def _held_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -199,16 +199,23 @@ def stratified(labels: Labels, count: int, seed: int = 0) -> NDArray[np.int64]:
 
 
 def _check_classes(source: str, raw: Raw) -> None:
-    learned = raw.parts.get("train", raw.parts.get("split"))
-    if learned is None or not len(learned[1]):
+    kind = "split" if "split" in raw.parts else "train"
+    if kind not in raw.parts:
+        raise MnasError(f"data: {source} has {' and '.join(raw.parts)} but no train; add a folder train")
+    labels = raw.parts[kind][1]
+    if not len(labels):
         raise MnasError(f"data: {source} has no images to train on; give a folder of class folders (docs/training.md)")
     if len(raw.classes) < 2:
         raise MnasError(f"data: {source} has one class, {raw.classes[0]!r}, so there is nothing to tell apart; add one")
-    counts = np.bincount(learned[1], minlength=len(raw.classes))
-    for name, count in zip(raw.classes, counts, strict=True):
-        if count < 2:
-            what = "no image" if count == 0 else "one image, of which none can be held out"
-            raise MnasError(f"data: class {name!r} of {source} has {what}; add some or remove the class")
+    held = [part for part in (("test", "val") if kind == "split" else ("val",)) if part not in raw.parts]
+    least = 1 + len(held)
+    for name, count in zip(raw.classes, np.bincount(labels, minlength=len(raw.classes)), strict=True):
+        if count < least:
+            of_them = f", of which {' and '.join(held)} take one each" if held and count else ""
+            images = "no image" if count == 0 else f"{count} image{'s' if count > 1 else ''}"
+            raise MnasError(f"data: class {name!r} of {source} has {images}{of_them}; add some or remove the class")
+    if "val" in raw.parts and not len(raw.parts["val"][1]):
+        raise MnasError(f"data: val of {source} has no image that can be read; add some or remove the folder")
 
 
 def _fingerprint(raw: Raw) -> str:
@@ -219,8 +226,8 @@ def _fingerprint(raw: Raw) -> str:
         if isinstance(images, np.ndarray):
             for start in range(0, len(images), 4096):
                 total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
-        elif isinstance(images, _Files | Rows):
-            total.update(images.listing.encode())
+        else:
+            total.update("\n".join(images.mark(index) for index in range(len(images))).encode())
     return total.hexdigest()[:16]
 
 
@@ -230,7 +237,7 @@ def _fingerprint(raw: Raw) -> str:
 def _raw(source: str, progress: Callable[[str], None]) -> Raw:
     prefix, _, name = source.partition(":")
     if prefix in LIBRARIES and name:
-        return _library(prefix, name)
+        return _library(prefix, name, progress)
     path = Path(source)
     if path.is_file():
         if not tarfile.is_tarfile(path):
@@ -248,8 +255,6 @@ def _raw(source: str, progress: Callable[[str], None]) -> Raw:
 def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
     """Class folders, in parts or to be split."""
     roots = {part: path / part for part in PARTS if (path / part).is_dir()}
-    if roots and "train" not in roots:
-        raise MnasError(f"data: {path} has {' and '.join(roots)} but no train; add a folder train")
     roots = roots or {"split": path}
     learned = next(iter(roots.values()))
     classes = _class_names(learned)
@@ -270,7 +275,8 @@ def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
         ]
         if not files and part not in (learned.name, "split"):
             raise MnasError(f"data: {root} has no images; add some or remove the folder")
-        parts[part] = _read_files(path, files, skipped, progress)
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        parts[part] = usable(Files(root, [file for file, _ in files]), labels, skipped, progress)
     return Raw(classes, parts, skipped)
 
 
@@ -278,150 +284,12 @@ def _class_names(root: Path) -> list[str]:
     return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
-class _Files:
-    """Images in files, decoded when they are asked for."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = files
-
-    @property
-    def listing(self) -> str:
-        """Names and sizes."""
-        return "\n".join(f"{'/'.join(file.parts[-2:])} {file.stat().st_size}" for file in self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> Pixels:
-        return decode(self._files[index])
-
-
-def decode(file: Path) -> Pixels:
-    """An image file as uint8 of shape (height, width, 3), upright. Raises `OSError` where it cannot be read."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError) as error:
-        raise OSError(str(error)) from None
-
-
-def _read_files(
-    source: Path, files: Sequence[tuple[Path, int]], skipped: list[str], progress: Callable[[str], None]
-) -> tuple[Any, Labels]:
-    """Images and labels of files: an array from the cache where they are small and of one size."""
-    labels = np.array([label for _, label in files], dtype=np.int64)
-    if not files:
-        return np.empty((0, 1, 1, 3), dtype=np.uint8), labels
-    sizes = _first_sizes([file for file, _ in files])
-    if len(sizes) != 1 or max(next(iter(sizes))) > PACKED_SIDE or len(set(next(iter(sizes)))) != 1:
-        good = [(file, label) for file, label in files if _opens(file, skipped)]
-        return _Files([file for file, _ in good]), np.array([label for _, label in good], dtype=np.int64)
-    (side, _) = next(iter(sizes))
-    return _packed(source, files, side, skipped, progress)
-
-
-def _first_sizes(files: Sequence[Path]) -> set[tuple[int, int]]:
-    """Sizes of up to a hundred of the files, spread over all."""
-    sizes = set()
-    for place in np.linspace(0, len(files) - 1, min(100, len(files))).astype(int):
-        try:
-            sizes.add(decode(files[place]).shape[:2])
-        except OSError:
-            continue
-    return {(int(height), int(width)) for height, width in sizes}
-
-
-def _opens(file: Path, skipped: list[str]) -> bool:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            image.verify()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError):
-        skipped.append(str(file))
-        return False
-    return True
-
-
-def _packed(
-    source: Path, files: Sequence[tuple[Path, int]], side: int, skipped: list[str], progress: Callable[[str], None]
-) -> tuple[Any, Labels]:
-    """The files' images as a memory-mapped array, made where it is not in the cache."""
-    stats = [(str(file.relative_to(source)), file.stat()) for file, _ in files]
-    listing = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
-    key = hashlib.sha256(f"{source.resolve()} {listing}".encode()).hexdigest()[:24]
-    place = cache_folder() / key
-    if not place.is_dir():
-        progress(f"packing {len(files)} images of {source}")
-        _pack(place, files, side)
-    about = json.loads((place / "about.json").read_text())
-    skipped += [str(source / name) for name in about["skipped"]]
-    return np.load(place / "images.npy", mmap_mode="r"), np.load(place / "labels.npy")
-
-
-def _pack(place: Path, files: Sequence[tuple[Path, int]], side: int) -> None:
-    """Write the array of images: whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as making:
-        images = np.lib.format.open_memmap(
-            Path(making, "all.npy"), mode="w+", dtype=np.uint8, shape=(len(files), side, side, 3)
-        )
-        labels: list[int] = []
-        skipped: list[str] = []
-        for file, label in files:
-            try:
-                pixels = decode(file)
-                if pixels.shape != images.shape[1:]:
-                    raise OSError(f"is {pixels.shape[1]}x{pixels.shape[0]}")
-            except OSError:
-                skipped.append("/".join(file.parts[-3:]))
-                continue
-            images[len(labels)] = pixels
-            labels.append(label)
-        np.save(Path(making, "images.npy"), images[: len(labels)])
-        np.save(Path(making, "labels.npy"), np.array(labels, dtype=np.int64))
-        Path(making, "about.json").write_text(json.dumps({"skipped": skipped}))
-        Path(making, "all.npy").unlink()
-        try:
-            shutil.copytree(making, f"{place}.{os.getpid()}")
-            Path(f"{place}.{os.getpid()}").rename(place)
-        except OSError:
-            shutil.rmtree(f"{place}.{os.getpid()}", ignore_errors=True)
-            if not place.is_dir():  # another process was not faster, so it is a fault
-                raise
-
-
-def cache_folder() -> Path:
-    """Where packed images lie; it may be deleted."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "mnas" / "images"
-
-
-def _library(library: str, name: str) -> Raw:
-    """A library's data set, packed where its images are small, square and of one size."""
+def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:
+    """A library's data set."""
     if library == "hf":
         classes, found = read_hugging_face(name)
     else:
         classes, found = read_torchvision(name, cache_folder() / "torchvision")
-    parts: dict[str, tuple[Any, Labels]] = {}
     skipped: list[str] = []
-    for part, (images, labels) in found.items():
-        places = np.linspace(0, len(images) - 1, min(100, len(images))).astype(int)
-        sizes = {pixels.shape[:2] for _, pixels in _readable(images, places, [])}
-        parts[part] = (images, labels)
-        if len(sizes) == 1 and max(size := next(iter(sizes))) <= PACKED_SIDE and size[0] == size[1]:
-            good = list(_readable(images, np.arange(len(images)), skipped))
-            if len({pixels.shape for _, pixels in good}) == 1:
-                parts[part] = (np.stack([pixels for _, pixels in good]), labels[[index for index, _ in good]])
+    parts = {part: usable(images, labels, skipped, progress) for part, (images, labels) in found.items()}
     return Raw(classes, parts, skipped)
-
-
-def _readable(images: Rows, indices: NDArray[np.int64], skipped: list[str]) -> Iterator[tuple[int, Pixels]]:
-    """Those of the images that can be read, with their index; the others are named."""
-    for index in map(int, indices):
-        try:
-            yield index, images[index]
-        except OSError as error:
-            skipped.append(str(error))

@@ -14,7 +14,7 @@ from torch import nn
 from baselines.intervals import wilson
 from baselines.memory import device_here
 from baselines.training.data import Part
-from baselines.training.train import logits_of
+from baselines.training.train import EVALUATION_BATCH, logits_of
 from search_spaces.errors import MnasError
 
 
@@ -57,11 +57,19 @@ class Evaluation:
         }
 
 
-def evaluate(network: nn.Module, part: Part, side: int, device: torch.device | None = None) -> Evaluation:
+def evaluate(
+    network: nn.Module,
+    part: Part,
+    side: int,
+    device: torch.device | None = None,
+    at_once: int = EVALUATION_BATCH,
+) -> Evaluation:
     """Evaluate a network on a part of the data.
 
     Args:
         side: of the network's input in pixels.
+        device: None for the one that is here.
+        at_once: as of `baselines.training.train.logits_of`.
 
     Raises:
         MnasError: the part has no images.
@@ -69,7 +77,7 @@ def evaluate(network: nn.Module, part: Part, side: int, device: torch.device | N
     if not len(part):
         raise MnasError("evaluate: there are no test images; choose the part val, or give a folder test")
     device = device or device_here()
-    logits = logits_of(network.to(device), part, side, device)
+    logits = logits_of(network.to(device), part, side, device, at_once)
     labels = torch.from_numpy(part.labels)
     classes = logits.shape[1]
     first = logits.topk(min(5, classes), 1).indices

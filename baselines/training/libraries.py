@@ -19,14 +19,17 @@ class Rows:
     """Images of a library's data set, decoded when they are asked for.
 
     Attributes:
-        listing: what tells them from others.
+        what: as a person knows them.
+        identity: another text wherever one of them may have changed.
         rows: by index.
         column: of the image in a row.
     """
 
-    listing: str
+    what: str
+    identity: str
     rows: Any
     column: str | int
+    threads: int = 1  # a library need not have thought of several
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,7 +40,20 @@ class Rows:
         try:
             return np.asarray(ImageOps.exif_transpose(self.rows[int(index)][self.column]).convert("RGB"))
         except (OSError, ValueError, SyntaxError, AttributeError) as error:  # damaged, or no image at all
-            raise OSError(f"image {index} of {self.listing} cannot be read ({error})") from None
+            raise OSError(f"{self.name(index)} cannot be read ({error})") from None
+
+    def name(self, index: int) -> str:
+        """As `baselines.training.images.Images`."""
+        return f"image {index} of {self.what}"
+
+    def mark(self, index: int) -> str:
+        """As `baselines.training.images.Images`."""
+        return self.name(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """As `baselines.training.images.Images`."""
+        width, height = self[index].shape[:2]
+        return width, height
 
 
 # By name of the part, images and labels.
@@ -63,7 +79,10 @@ def read_hugging_face(name: str) -> tuple[Sequence[str], Parts]:
         raise MnasError(f"data: hf:{name} has no column of images and no column of classes; choose another")
     names = {"train": "train", "validation": "val", "valid": "val", "test": "test"}
     parts = {
-        names[split]: (Rows(f"hf:{name} {split} {len(rows)}", rows, image), _integers(rows[label]))
+        names[split]: (
+            Rows(f"hf:{name} {split}", f"hf:{name} {split} {rows._fingerprint}", rows, image),
+            _integers(rows[label]),
+        )
         for split, rows in found.items()
         if split in names and not {-1, None} & set(rows[label])  # a hub's test part may keep its labels to itself
     }
@@ -86,7 +105,8 @@ def read_torchvision(name: str, folder: Path) -> tuple[Sequence[str], Parts]:
         try:
             found = kind(str(folder), **which, download=True)
             labels = _integers(found.targets if hasattr(found, "targets") else (row[1] for row in found))
-            parts[part] = (Rows(f"torchvision:{name} {part} {len(found)}", found, 0), labels)
+            what = f"torchvision:{name} {part}"
+            parts[part] = (Rows(what, f"{what} {len(found)} in {folder}", found, 0), labels)
         except Exception as error:  # the network's, or of a set that is made in another way
             raise MnasError(
                 f"data: torchvision:{name} cannot be loaded ({shorten(str(error))}); give a folder"

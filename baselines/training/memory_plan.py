@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from baselines.comparators import Comparator
+from baselines.comparators import Comparator, counts_of
 from baselines.memory import device_here, free_bytes, give_back_maps, measured_peak, resident_bytes
 from baselines.training.batches import ON_DEVICE_BYTES
 from baselines.training.data import ImageData
@@ -19,9 +18,6 @@ from baselines.training.recipe import Recipe
 from search_spaces.architecture import Architecture
 from search_spaces.errors import MnasError
 from search_spaces.memory import network_memory
-
-if TYPE_CHECKING:
-    from baselines.training.run import Subject, TrainingSettings
 
 # The share of the memory that is free now which a training takes where it is told no limit, and what it leaves of one.
 SHARE, MARGIN = 0.9, 0.05
@@ -41,7 +37,7 @@ class MemoryPlan:
 
     Attributes:
         batch: images of a step, on one device.
-        parts: in how many micro-batches, as equal as can be, whose gradients are added up.
+        micro_batches: into how many it is divided, as equal as can be; their gradients are added up.
         recompute: whether the inner maps of blocks are computed again for the backward pass.
         process: of the process itself (on a CPU; 0 on a GPU).
         state: weights, gradients, the optimizer's state and the moving average, and one copy for its work (and one more
@@ -54,7 +50,7 @@ class MemoryPlan:
     """
 
     batch: int
-    parts: int
+    micro_batches: int
     recompute: bool
     process: int
     state: int
@@ -66,7 +62,7 @@ class MemoryPlan:
     @property
     def micro_batch(self) -> int:
         """Images at once."""
-        return math.ceil(self.batch / self.parts)
+        return math.ceil(self.batch / self.micro_batches)
 
     @property
     def peak(self) -> int:
@@ -77,55 +73,6 @@ class MemoryPlan:
     def fits(self) -> bool:
         """Whether it goes into the limit."""
         return self.peak <= (1 - MARGIN) * self.limit
-
-
-def planned(
-    subject: Subject,
-    data: ImageData,
-    settings: TrainingSettings,
-    *,
-    resolution: int | None = None,
-    width: float = 1.0,
-    memory: float | None = None,
-    micro_batch: int | None = None,
-) -> tuple[Subject, TrainingSettings, MemoryPlan]:
-    """A training, ready to begin: the network as it is trained, all settings, and the memory plan among them.
-
-    Args:
-        subject: a baseline or a comparator.
-        settings: what a person chose; ``devices`` 0 for all GPUs, or one process.
-        resolution, width: as `baselines.training.run.trained_subject` takes them.
-        memory, micro_batch: as `plan_memory` takes limit and micro-batch.
-
-    Raises:
-        FieldError, MnasError: something breaks its rule or does not fit.
-    """
-    from baselines.training.run import network_of, trained_subject
-
-    if isinstance(subject, Comparator) and settings.weights:
-        raise MnasError(f"weights: {subject.name} begins with fresh ones; leave --weights out")
-    subject = trained_subject(subject, data, resolution, width)
-    batch = settings.recipe.batch
-    most = range(max(1, torch.cuda.device_count()), 0, -1)
-    settings = replace(
-        settings,
-        fingerprint=data.fingerprint,
-        classes=data.classes,
-        network=subject.name if isinstance(subject, Comparator) else "",
-        resolution=subject.resolution if isinstance(subject, Comparator) else None,
-        devices=settings.devices or next(count for count in most if batch % count == 0),
-    )
-    plan = plan_memory(
-        network_of(subject),
-        data,
-        settings.recipe,
-        limit=None if memory is None else int(memory),
-        micro_batch=micro_batch,
-        precision=settings.precision,
-        devices=settings.devices,
-        compiled=bool(settings.compiled),
-    )
-    return subject, replace(settings, parts=plan.parts, recompute=int(plan.recompute)), plan
 
 
 def plan_memory(
@@ -159,8 +106,6 @@ def plan_memory(
     """
     import lightning_fabric  # noqa: F401  what trains is part of the process
 
-    from baselines.training.run import counts_of
-
     device = device_here()
     process = 0 if device.type == "cuda" else resident_bytes()
     limit = limit or process + int(SHARE * free_bytes(device)) // (devices if device.type == "cpu" else 1)
@@ -171,8 +116,9 @@ def plan_memory(
     state = weights * (3 + _states(recipe) + (1 if devices > 1 else 0))
     pixels = 3 * network.resolution**2
     inputs = batch * pixels
-    if device.type == "cuda" and data.train.packed and data.train.images.nbytes <= ON_DEVICE_BYTES:
-        inputs += data.train.images.nbytes
+    whole = 3 * len(data.train) * (data.train.side or 0) ** 2
+    if device.type == "cuda" and whole <= ON_DEVICE_BYTES:
+        inputs += whole
     kept = {way: size for way, size in _kept(network) if not (way and compiled)}
 
     @cache
@@ -196,10 +142,10 @@ def plan_memory(
         process = 0 if device.type == "cuda" else resident_bytes()
         heap = HEAP if device.type == "cpu" and not recompute else 1.0
         each = math.ceil(kept[recompute] * (measured or 1.0) * heap)
-        for parts in sizes:
-            if batch // parts < enough:
+        for count in sizes:
+            if batch // count < enough:
                 break
-            plan = MemoryPlan(batch, parts, recompute, process, state, inputs, each, measured, limit)
+            plan = MemoryPlan(batch, count, recompute, process, state, inputs, each, measured, limit)
             if plan.fits:
                 return plan
             least = plan if least is None or plan.peak < least.peak else least

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import multiprocessing
 
-from baselines.interrupts import end_with_parent
-from baselines.training.run import train_in
+from baselines.interrupts import end_with_parent, interrupts_held
+from baselines.training.run import check_devices, train_in
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
         KeyboardInterrupt: it was to stop.
         MnasError: there are not so many GPUs, or as `baselines.training.train.train`.
     """
-    gpus = torch.cuda.device_count()
-    if gpus and devices > gpus:
-        raise MnasError(f"devices: {devices} are more than the {gpus} of this machine; give --devices {gpus}")
+    check_devices(devices, torch.cuda.device_count())
     spawning = multiprocessing.get_context("spawn")
     said, stopping = spawning.Queue(), spawning.Event()
     with socket.socket() as free:
@@ -47,11 +44,9 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
     ranks = [
         spawning.Process(target=_rank, args=(rank, devices, port, folder, said, stopping)) for rank in range(devices)
     ]
-    # An interrupt from the terminal is for this process alone; the others begin with it blocked.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    for process in ranks:
-        process.start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with interrupts_held():
+        for process in ranks:
+            process.start()
     try:
         while _word(said, watch) or not _ended(ranks):
             if stop():

@@ -112,7 +112,7 @@ class Recipe:
         """The recipe for other epochs, without warm-up where it would take all of them; None for its own."""
         if epochs is None:
             return self
-        return replace(self, epochs=epochs, warmup_epochs=self.warmup_epochs if epochs >= self.warmup_epochs else 0.0)
+        return replace(self, epochs=epochs, warmup_epochs=self.warmup_epochs if epochs > self.warmup_epochs else 0.0)
 
     def with_values(self, **values: Any) -> Recipe:
         """The recipe with the values that are not None.

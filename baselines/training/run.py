@@ -14,10 +14,11 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,13 +32,13 @@ from baselines.training.data import ImageData, load_data
 from baselines.training.recipe import PRECISIONS, Recipe
 from search_spaces.adaptation import adapted
 from search_spaces.architecture import Architecture, check_int, check_name
-from search_spaces.cost import architecture_cost
 from search_spaces.errors import FieldError, MnasError
 from search_spaces.serialization import from_dict
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from baselines.training.memory_plan import MemoryPlan
     from baselines.training.train import Progress
 
 SETTINGS, SPEC, HISTORY = "training.json", "spec.yaml", "history.csv"
@@ -58,7 +59,7 @@ class TrainingSettings:
         classes: names, in the order of the labels.
         network: ``torchvision:NAME`` of a network that has no spec; empty where `SPEC` has it.
         resolution: of such a network, in pixels.
-        precision, parts, recompute, compiled, devices: as `baselines.training.train.train` takes them.
+        precision, micro_batches, recompute, compiled, devices: as `baselines.training.train.train` takes them.
         weights: file of the weights to begin with; empty for none.
     """
 
@@ -70,7 +71,7 @@ class TrainingSettings:
     network: str = ""
     resolution: int | None = None
     precision: str = "auto"
-    parts: int = 1
+    micro_batches: int = 1
     recompute: int = 0
     compiled: int = 0
     devices: int = 1
@@ -79,9 +80,14 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_name("precision", self.precision, PRECISIONS)
         check_int("devices", self.devices, 0, 1024)
-        check_int("parts", self.parts, 1, self.recipe.batch)
+        check_int("micro_batches", self.micro_batches, 1, self.recipe.batch)
         if self.devices and self.recipe.batch % self.devices:
             raise FieldError("devices", f"{self.devices} do not divide a batch of {self.recipe.batch}; change --batch")
+
+    @property
+    def at_once(self) -> int:
+        """How many images a device takes at once, at most."""
+        return math.ceil(self.recipe.batch / max(1, self.devices) / self.micro_batches)
 
 
 def check_installed() -> None:
@@ -118,6 +124,25 @@ def begin(folder: Path, subject: Subject, settings: TrainingSettings) -> None:
     write_new_text(folder / SETTINGS, json.dumps(asdict(settings), indent=2) + "\n")
 
 
+def relearn(folder: Path, learning_rate: float) -> None:
+    """Give a training that has not come to its end another learning rate, to go on with.
+
+    Raises:
+        FieldError: the rate breaks its rule.
+        MnasError: the folder holds no such training.
+    """
+    _, settings = opened(folder)
+    if (folder / WEIGHTS).exists():
+        raise MnasError(f"learning_rate: the training in {folder} is at its end; begin a new one")
+    settings = replace(settings, recipe=settings.recipe.with_values(learning_rate=learning_rate))
+    with owned(folder):
+        try:
+            (folder / f"{SETTINGS}.new").write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
+            os.replace(folder / f"{SETTINGS}.new", folder / SETTINGS)
+        except OSError as error:
+            raise MnasError(f"{folder}: {SETTINGS} cannot be written ({error.strerror}); make room") from None
+
+
 def opened(folder: Path) -> tuple[Subject, TrainingSettings]:
     """What a folder trains, and how.
 
@@ -128,7 +153,7 @@ def opened(folder: Path) -> tuple[Subject, TrainingSettings]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        raise MnasError(f"resume: {folder} holds no training ({SETTINGS} cannot be read); give its folder") from None
+        raise MnasError(f"folder: {folder} holds no training ({SETTINGS} cannot be read); give its folder") from None
     settings = from_dict(TrainingSettings, data, "training")
     if not settings.network:
         return read_spec(folder / SPEC), settings
@@ -158,14 +183,6 @@ def network_of(subject: Subject) -> Architecture | Comparator:
     return subject.architecture if isinstance(subject, BaselineSpec) else subject
 
 
-def counts_of(network: Architecture | Comparator) -> tuple[int, int]:
-    """MACs and parameters of a network."""
-    if isinstance(network, Comparator):
-        return network.counts
-    cost = architecture_cost(network)
-    return cost.macs, cost.params
-
-
 def trained_subject(subject: Subject, data: ImageData, resolution: int | None, width: float) -> Subject:
     """A network as it is trained on data: at its side, with its classes (`search_spaces.adaptation`).
 
@@ -183,6 +200,89 @@ def trained_subject(subject: Subject, data: ImageData, resolution: int | None, w
     if architecture == spec.architecture:
         return spec
     return BaselineSpec(spec.name, architecture, Provenance(f"{spec.name}, adapted to its images by mnas train"))
+
+
+def planned(
+    subject: Subject,
+    data: ImageData,
+    settings: TrainingSettings,
+    *,
+    resolution: int | None = None,
+    width: float = 1.0,
+    memory: float | None = None,
+    micro_batch: int | None = None,
+) -> tuple[Subject, TrainingSettings, MemoryPlan]:
+    """A training, ready to begin: the network as it is trained, all settings, and the memory plan among them.
+
+    Args:
+        subject: a baseline or a comparator.
+        settings: what a person chose; ``devices`` 0 for all GPUs, or one process; a batch of more images than there are
+            becomes one of all.
+        resolution, width: as `baselines.training.run.trained_subject` takes them.
+        memory, micro_batch: as `plan_memory` takes limit and micro-batch.
+
+    Raises:
+        FieldError, MnasError: something breaks its rule or does not fit.
+    """
+    import torch
+
+    from baselines.training.memory_plan import plan_memory
+
+    if isinstance(subject, Comparator) and settings.weights:
+        raise MnasError(f"weights: {subject.name} begins with fresh ones; leave --weights out")
+    subject = trained_subject(subject, data, resolution, width)
+    gpus = torch.cuda.device_count()
+    check_devices(settings.devices, gpus)
+    batch = settings.recipe.batch
+    if batch > len(data.train):
+        batch = len(data.train) // max(1, settings.devices) * max(1, settings.devices)
+    settings = replace(
+        settings,
+        data=_absolute(settings.data),
+        weights=settings.weights and _absolute(settings.weights),
+        recipe=settings.recipe.with_values(batch=batch),
+        fingerprint=data.fingerprint,
+        classes=data.classes,
+        network=subject.name if isinstance(subject, Comparator) else "",
+        resolution=subject.resolution if isinstance(subject, Comparator) else None,
+        devices=settings.devices or next(count for count in range(max(1, gpus), 0, -1) if batch % count == 0),
+    )
+    _initial(subject, settings)
+    plan = plan_memory(
+        network_of(subject),
+        data,
+        settings.recipe,
+        limit=None if memory is None else int(memory),
+        micro_batch=micro_batch,
+        precision=settings.precision,
+        devices=settings.devices,
+        compiled=bool(settings.compiled),
+    )
+    return subject, replace(settings, micro_batches=plan.micro_batches, recompute=int(plan.recompute)), plan
+
+
+def check_devices(devices: int, gpus: int) -> None:
+    """Raise `MnasError` where a training wants more GPUs than there are; without any it is processes on the CPU."""
+    if gpus and devices > gpus:
+        raise MnasError(f"devices: {devices} are more than the {gpus} GPUs here; train where there are as many")
+
+
+def _absolute(source: str) -> str:
+    """A path that is there, so that it is found from every folder; a data set's name as it is."""
+    return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def _initial(subject: Subject, settings: TrainingSettings) -> Mapping[str, Tensor] | None:
+    """Weights to begin with; None for fresh ones. Raises `MnasError` where they do not fit or cannot be read."""
+    from baselines.weights import load_weights
+    from search_spaces.network import build_network
+
+    if not settings.weights or isinstance(subject, Comparator):
+        return None
+    network = build_network(subject.architecture)
+    load_weights(network, Path(settings.weights), keep_classifier=True)
+    weights: Mapping[str, Tensor] = network.state_dict()
+    return weights
 
 
 def run_training(
@@ -205,7 +305,7 @@ def run_training(
     """
     _, settings = opened(folder)
     with owned(folder), Scalars(folder / "tensorboard") as scalars:
-        data = data or _data(settings)
+        data = data or data_of(settings)
         if (folder / WEIGHTS).exists():
             from baselines.training.train import CHECKPOINT
 
@@ -227,7 +327,7 @@ def run_training(
     return data, _last_step(folder)
 
 
-def _data(settings: TrainingSettings) -> ImageData:
+def data_of(settings: TrainingSettings) -> ImageData:
     """The images of a training. Raises `MnasError` where they are not what they were."""
     data = load_data(settings.data, settings.seed)
     if data.fingerprint != settings.fingerprint:
@@ -241,25 +341,19 @@ def _data(settings: TrainingSettings) -> ImageData:
 def train_in(folder: Path, data: ImageData | None, watch: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
     """Train in a folder that is owned, as one of its devices, and write the weights in the end."""
     from baselines.training.train import CHECKPOINT, train
-    from baselines.weights import load_weights, save_weights
-    from search_spaces.network import build_network
+    from baselines.weights import save_weights
 
     subject, settings = opened(folder)
-    initial = None
-    if settings.weights and isinstance(subject, BaselineSpec):
-        network = build_network(subject.architecture)
-        load_weights(network, Path(settings.weights), keep_classifier=True)
-        initial = network.state_dict()
     give_back_maps(at_once=bool(settings.recompute))
     trained = train(
         network_of(subject),
-        data or _data(settings),
+        data or data_of(settings),
         settings.recipe,
         seed=settings.seed,
         folder=folder,
-        initial=initial,
+        initial=None if (folder / CHECKPOINT).exists() else _initial(subject, settings),
         precision=settings.precision,
-        parts=settings.parts,
+        micro_batches=settings.micro_batches,
         recompute=bool(settings.recompute),
         compiled=bool(settings.compiled),
         devices=settings.devices,

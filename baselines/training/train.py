@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -34,18 +34,18 @@ CHECKPOINT = "checkpoint.pt"
 EVALUATION_BATCH = 250
 # Numbers that no step has, for what is random beside the steps.
 FIRST_WEIGHTS, AUGMENTATION = 2**31, 2**16
-# How often a loss is looked at: on a GPU, each look waits for the device.
-LOOK_EVERY = 20
+# A loss is looked at every so many steps, and after a step that ends so long after the last look; that waits for a GPU.
+LOOK_EVERY, LOOK_SECONDS = 20, 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is; given after every `LOOK_EVERY` steps and after every epoch.
+    """Where a training is; given after every `LOOK_EVERY` steps, `LOOK_SECONDS` and epochs.
 
     Attributes:
         step, steps: done and in all.
         epoch: done.
-        loss: of the last step on the training images.
+        loss: of the last step on the training images; of the first device's alone between two `LOOK_EVERY`.
         rate: the learning rate.
         images_per_second: since the last.
         accuracy: on the validation part, after an epoch where it was asked for; else None.
@@ -88,7 +88,7 @@ def train(
     folder: Path | None = None,
     initial: Mapping[str, Tensor] | None = None,
     precision: str = "auto",
-    parts: int = 1,
+    micro_batches: int = 1,
     recompute: bool = False,
     compiled: bool = False,
     devices: int = 1,
@@ -105,14 +105,15 @@ def train(
         folder: where checkpoints are kept; one that is there is gone on from.
         initial: weights to begin with.
         precision: one of `PRECISIONS`.
-        parts: into how many micro-batches a batch is divided, as equal as can be; their gradients are added up.
+        micro_batches: into how many a batch is divided, as equal as can be; their gradients are added up.
         recompute: whether the inner maps of blocks are computed again for the backward pass
             (`search_spaces.network.Network`); not for a network of another project.
         compiled: whether to compile the network.
         devices: how many train together, each in a process of its own that calls this with the environment of
             `baselines.training.ranks`.
         watch: is told how it goes, in the first process.
-        validate_every: epochs between looks at the validation part; 0 for none.
+        validate_every: epochs between looks at the validation part, of which no more images are taken at once than a
+            micro-batch has; 0 for none.
         stop: whether to end after the step that is under way; its state is kept.
 
     Raises:
@@ -125,7 +126,7 @@ def train(
             f"{len(data.classes)}; give it as many"
         )
     fabric = _fabric(precision, devices)
-    training = _Training(network, data, recipe, seed, fabric, parts, recompute=recompute)
+    training = _Training(network, data, recipe, seed, fabric, micro_batches, recompute=recompute)
     training.begin(folder, initial, compiled=compiled)
     began = time.perf_counter()
     training.run(watch, validate_every, stop)
@@ -143,20 +144,21 @@ class _Training:
         recipe: Recipe,
         seed: int,
         fabric: Any,
-        parts: int,
+        micro_batches: int,
         *,
         recompute: bool,
     ) -> None:
         self._fabric = fabric
         self._device = fabric.device
-        self._data, self._recipe, self._seed, self._parts = data, recipe, seed, parts
-        self._side = network.resolution
-        # Of images in files, their reader has drawn the area already, from the whole image.
-        drawn = recipe.crop == "resize" and not data.train.packed
-        self._on_device = replace(recipe, crop="none") if drawn else recipe
         self._batch = min(recipe.batch, len(data.train)) // fabric.world_size * fabric.world_size
         if not self._batch:
             raise MnasError(f"devices: {fabric.world_size} are more than the {len(data.train)} images to train on")
+        recipe = replace(recipe, batch=self._batch)  # which the learning rate goes by
+        self._data, self._recipe, self._seed, self._micro_batches = data, recipe, seed, micro_batches
+        self._side = network.resolution
+        # Of images in files, their reader has drawn the area already, from the whole image.
+        drawn = recipe.crop == "resize" and data.train.side is None
+        self._on_device = replace(recipe, crop="none") if drawn else recipe
         self._steps_per_epoch = len(data.train) // self._batch
         self.steps = recipe.epochs * self._steps_per_epoch
         torch.manual_seed(step_seed(seed, FIRST_WEIGHTS))
@@ -176,17 +178,15 @@ class _Training:
         if initial is not None:
             self.network.load_state_dict(dict(initial))
         optimizer = make_optimizer(self.network, self._recipe)
-        self._averaged = _average(self.network, self._recipe).to(self._device) if self._recipe.ema else None
+        self._averaged = _average(self.network, self._recipe, self._device) if self._recipe.ema else None
         model = torch.compile(self.network) if compiled else self.network
         self._model, self._optimizer = self._fabric.setup(model, optimizer)
-        self._keeper = _Keeper(
-            folder, self.network, self._optimizer, self._averaged, writes=self._fabric.is_global_zero
-        )
+        self._keeper = _Keeper(folder, self.network, self._optimizer, self._averaged)
         self._step = self._keeper.load(self._device)
 
     def run(self, watch: Callable[[Progress], None], validate_every: int, stop: Callable[[], bool]) -> None:
         """Train to the end, or until it is to stop."""
-        fabric, per_epoch = self._fabric, self._steps_per_epoch
+        fabric, per_epoch, first_rank = self._fabric, self._steps_per_epoch, self._fabric.is_global_zero
         reader = batches_of(self._data.train, self._side, self._device, self._recipe, self._seed)
         self._model.train()
         looked, images = time.perf_counter(), 0
@@ -198,30 +198,32 @@ class _Training:
                 loss, rate = self._train_on(pixels, labels)
                 images += self._batch
                 stopped = stop() and self._step < self.steps
+                # All devices look at the same steps; the first one alone knows the time, and that it is to stop.
                 look = self._step % LOOK_EVERY == 0 or self._step % per_epoch == 0
-                if not look and not stopped:
+                seconds = time.perf_counter() - looked
+                if look:
+                    loss = fabric.all_reduce(loss)
+                if not first_rank:
                     continue
-                # All devices look at the same steps; only the first one knows that it is to stop.
-                value = float(fabric.all_reduce(loss) if look else loss)
-                if not math.isfinite(value):
-                    raise MnasError(
-                        f"train: the loss is {value} at step {self._step} of {self.steps}; the last good state is "
-                        "kept: lower the learning rate"
-                    )
-                speed = images / (time.perf_counter() - looked)
-                accuracy = self._validated(validate_every)
-                if fabric.is_global_zero:
-                    watch(Progress(self._step, self.steps, self._step // per_epoch, value, rate, speed, accuracy))
-                looked, images = time.perf_counter(), 0
+                late = seconds >= LOOK_SECONDS
+                if (self._device.type == "cpu" or look or late or stopped) and not loss.isfinite():
+                    self._fail(f"the loss is {float(loss)}")
+                if look or late:
+                    accuracy, epoch = self._validated(validate_every), self._step // per_epoch
+                    watch(Progress(self._step, self.steps, epoch, float(loss), rate, images / seconds, accuracy))
+                    looked, images = time.perf_counter(), 0
                 if self._step == self.steps or self._keeper.is_due or stopped:
                     if not all(bool(weights.isfinite().all()) for weights in self.network.parameters()):
-                        raise MnasError(
-                            f"train: a weight is no number any more at step {self._step} of {self.steps}; the last "
-                            "good state is kept: lower the learning rate"
-                        )
+                        self._fail("a weight is no number any more")
                     self._keeper.save(self._step)
                 if stopped:
                     raise KeyboardInterrupt
+
+    def _fail(self, what: str) -> NoReturn:
+        kept = f"the state of step {self._keeper.step} is kept: go on with --resume and a lower --learning-rate"
+        raise MnasError(
+            f"train: {what} at step {self._step} of {self.steps}; {kept if self._keeper.keeps else 'lower its rate'}"
+        )
 
     def _train_on(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """One step; its loss and its learning rate."""
@@ -232,7 +234,8 @@ class _Training:
         torch.manual_seed(step_seed(self._seed, self._step, rank))  # of dropout and drop-connect
         self._generator.manual_seed(step_seed(self._seed, self._step, AUGMENTATION + rank))
         total = torch.zeros((), device=pixels.device)
-        pieces = list(zip(pixels.tensor_split(self._parts), labels.tensor_split(self._parts), strict=True))
+        count = self._micro_batches
+        pieces = list(zip(pixels.tensor_split(count), labels.tensor_split(count), strict=True))
         for number, (piece, truth) in enumerate(pieces, 1):
             waits = number < len(pieces) and self._fabric.world_size > 1
             with self._fabric.no_backward_sync(self._model, enabled=waits):
@@ -254,9 +257,10 @@ class _Training:
     def _validated(self, every: int) -> float | None:
         """Accuracy on the validation part, after an epoch where it is asked for."""
         epoch, rest = divmod(self._step, self._steps_per_epoch)
-        if rest or not every or epoch % every or not self._fabric.is_global_zero:
+        if rest or not every or epoch % every:
             return None
-        accuracy = accuracy_of(self.judged, self._data.val, self._side, self._device)
+        at_once = math.ceil(self._batch / self._fabric.world_size / self._micro_batches)
+        accuracy = accuracy_of(self.judged, self._data.val, self._side, self._device, at_once)
         self._model.train()
         return accuracy
 
@@ -273,6 +277,12 @@ def _built(network: Architecture | Comparator, recipe: Recipe, *, recompute: boo
             part.momentum = recipe.bn_momentum
         if isinstance(part, nn.Dropout) and recipe.dropout is not None:
             part.p = recipe.dropout
+    # torchvision's drop-connect, by name, since it may not be installed here; it grows with the depth.
+    drops: list[Any] = [part for part in module.modules() if type(part).__name__ == "StochasticDepth"]
+    most = max((part.p for part in drops), default=0.0)
+    for part in drops:
+        if recipe.drop_connect is not None and most:
+            part.p *= recipe.drop_connect / most
     return module
 
 
@@ -303,7 +313,7 @@ def _fabric(precision: str, devices: int) -> Any:
     return fabric
 
 
-def _average(network: nn.Module, recipe: Recipe) -> Any:
+def _average(network: nn.Module, recipe: Recipe, device: torch.device) -> Any:
     """torch's moving average of a network, with TensorFlow's decay that warms up, over batch-norm statistics too."""
     from torch.optim.swa_utils import AveragedModel
 
@@ -314,17 +324,21 @@ def _average(network: nn.Module, recipe: Recipe) -> Any:
         else:  # how many batches batch norm has seen
             torch._foreach_copy_(averages, currents)
 
-    return AveragedModel(network, multi_avg_fn=mix, use_buffers=True)  # type: ignore[arg-type]
+    averaged = AveragedModel(network, multi_avg_fn=mix, use_buffers=True).to(device)  # type: ignore[arg-type]
+    # Which is read at every step, and must not wait for the device.
+    averaged.n_averaged = averaged.n_averaged.cpu()
+    return averaged
 
 
 class _Keeper:
-    """Keeps a training's state in a folder: one file that is always whole."""
+    """Keeps a training's state in a folder: one file that is always whole. The first device's alone saves."""
 
-    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any, *, writes: bool) -> None:
+    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any) -> None:
         self._file = None if folder is None else folder / CHECKPOINT
         self._network, self._optimizer, self._averaged = network, optimizer, averaged
-        self._writes = writes
         self._saved = time.monotonic()
+        self.step = 0
+        """Of the state that is kept; 0 where there is none."""
 
     def load(self, device: torch.device) -> int:
         """The step that the state is of, which is set; 0 where there is none."""
@@ -336,19 +350,25 @@ class _Keeper:
             self._optimizer.load_state_dict(state["optimizer"])
             if self._averaged is not None:
                 self._averaged.load_state_dict(state["averaged"])
-            return int(state["step"])
+            self.step = int(state["step"])
+            return self.step
         except Exception as error:  # torch raises many kinds for a file that is none of its own
             reason = str(error).splitlines()[0]
             raise MnasError(f"{self._file}: is of another training ({reason}); remove it to begin anew") from None
 
     @property
+    def keeps(self) -> bool:
+        """Whether there is a folder to keep anything in."""
+        return self._file is not None
+
+    @property
     def is_due(self) -> bool:
         """Whether the last state is old enough."""
-        return time.monotonic() >= self._saved + CHECKPOINT_SECONDS
+        return self.keeps and time.monotonic() >= self._saved + CHECKPOINT_SECONDS
 
     def save(self, step: int) -> None:
         """Write the state after a step. Raises `MnasError` where that fails."""
-        if self._file is None or not self._writes:
+        if self._file is None:
             return
         state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
         if self._averaged is not None:
@@ -360,27 +380,39 @@ class _Keeper:
         except (OSError, RuntimeError) as error:
             target.unlink(missing_ok=True)
             raise MnasError(f"{self._file}: cannot be written ({error}); make room, then go on with --resume") from None
-        self._saved = time.monotonic()
+        self._saved, self.step = time.monotonic(), step
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, part: Part, side: int, device: torch.device) -> Tensor:
-    """Logits of all images of a part, in order, in evaluation mode: shape (N, classes), on the CPU."""
+def logits_of(
+    network: nn.Module, part: Part, side: int, device: torch.device, at_once: int = EVALUATION_BATCH
+) -> Tensor:
+    """Logits of all images of a part, in order, in evaluation mode: shape (N, classes), on the CPU.
+
+    Args:
+        side: of the network's input in pixels.
+        at_once: images at once, if that is less than `EVALUATION_BATCH`: with as many as a step had, evaluating needs
+            less memory than training did.
+    """
     network.eval()
     found = []
-    starts = range(0, len(part), EVALUATION_BATCH)
-    indices = [np.arange(start, min(start + EVALUATION_BATCH, len(part))) for start in starts]
+    size = min(at_once, EVALUATION_BATCH)
+    indices = [np.arange(start, min(start + size, len(part))) for start in range(0, len(part), size)]
     for images, _ in batches_of(part, side, device, None).read(indices, 0):
         found.append(network(normalised(resized(images, side))).float().cpu())
     return torch.cat(found) if found else torch.empty(0, 0)
 
 
-def hits_of(network: nn.Module, part: Part, side: int, device: torch.device) -> NDArray[np.bool_]:
-    """Of each image of a part, whether its class is the network's first."""
-    found: NDArray[np.bool_] = logits_of(network, part, side, device).argmax(1).numpy() == part.labels
+def hits_of(
+    network: nn.Module, part: Part, side: int, device: torch.device, at_once: int = EVALUATION_BATCH
+) -> NDArray[np.bool_]:
+    """Of each image of a part, whether its class is the network's first; arguments as of `logits_of`."""
+    found: NDArray[np.bool_] = logits_of(network, part, side, device, at_once).argmax(1).numpy() == part.labels
     return found
 
 
-def accuracy_of(network: nn.Module, part: Part, side: int, device: torch.device) -> float:
-    """Share of a part's images whose class is the network's first."""
-    return float(hits_of(network, part, side, device).mean())
+def accuracy_of(
+    network: nn.Module, part: Part, side: int, device: torch.device, at_once: int = EVALUATION_BATCH
+) -> float:
+    """Share of a part's images whose class is the network's first; arguments as of `logits_of`."""
+    return float(hits_of(network, part, side, device, at_once).mean())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from baselines import load
 from baselines.training.augment import normalised
-from baselines.training.cam import CELL, Subject, cam_grid, class_maps, overlaid
+from baselines.training.cam import CELL, Column, cam_grid, class_maps, overlaid
 from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.adaptation import adapted
@@ -65,16 +65,16 @@ def test_a_grid_has_a_row_an_image_and_a_column_a_network(network: Network, tmp_
     for number, label in enumerate(COLOURS):
         files.append(tmp_path / f"{label}.png")
         Image.fromarray(pixels(label, 1, 100 + 20 * number)[0]).save(files[-1])
-    subjects = [Subject(name, network, list(COLOURS)) for name in ("a", "b")]
-    grid = cam_grid(subjects, files)
+    columns = [Column(name, network, list(COLOURS)) for name in ("a", "b")]
+    grid = cam_grid(columns, files)
     assert grid.size[0] > 3 * CELL
     assert grid.size[1] > 3 * CELL
-    assert cam_grid(subjects, files, of_class="green").size == grid.size
+    assert cam_grid(columns, files, of_class="green").size == grid.size
     with pytest.raises(MnasError, match="unknown class of a 'grean'; did you mean 'green'"):
-        cam_grid(subjects, files, of_class="grean")
+        cam_grid(columns, files, of_class="grean")
     (tmp_path / "none.png").write_bytes(b"no image")
     with pytest.raises(MnasError, match=r"images: .*none\.png cannot be read"):
-        cam_grid(subjects, [tmp_path / "none.png"])
+        cam_grid(columns, [tmp_path / "none.png"])
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

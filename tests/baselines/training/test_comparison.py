@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from baselines import load
 from baselines.training import comparison
-from baselines.training.comparison import Contestant, paired_difference
-from baselines.training.run import WEIGHTS, opened
+from baselines.training.comparison import Contestant, Plan, begin_comparison, paired_difference
+from baselines.training.data import load_data
+from baselines.training.recipe import load_recipe
+from baselines.training.run import WEIGHTS, TrainingSettings, opened, planned
 from nas.__main__ import main
 from tests.baselines.training.images import write_folders
 
@@ -113,6 +116,19 @@ def test_equal_macs_are_bought_with_epochs(images: str, capsys: pytest.CaptureFi
     assert (large["epochs"], small["epochs"]) == (1, 2)
 
 
+def test_batch_norm_sees_parts_of_one_size_in_all_networks(images: str) -> None:
+    """However much memory each of them needs."""
+    data = load_data(images)
+    recipe = load_recipe("proxy").shortened(1).with_values(batch=16)
+    trainings = []
+    for name, at_once in (("efficientnet_b0", 4), ("mnasnet_b1", 16)):
+        settings = TrainingSettings(data=images, recipe=recipe)
+        trainings.append(planned(load(name), data, settings, width=0.2, micro_batch=at_once)[:2])
+    assert [settings.micro_batches for _, settings in trainings] == [4, 1]
+    begin_comparison(Path("c"), Plan(("efficientnet_b0", "mnasnet_b1"), 1, "epochs"), trainings)
+    assert {opened(folder)[1].micro_batches for folder in Path("c").iterdir() if folder.is_dir()} == {4}
+
+
 def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train").mkdir()
     write_folders(tmp_path / "untested" / "train")
@@ -126,7 +142,7 @@ def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.Cap
         (("efficientnet_b0", "efficientnet_b0", "--train", "--data", images), "stands twice"),
         ((*two, "--train", "--data", "untested"), "untested has no test images"),
         ((*two, "--train", "--data", images, "--equal", "time"), "unknown equal 'time'"),
-        ((*two, "--train", "--data", images, "--html", "f.html"), "html: draws published accuracies"),
+        ((*two, "--train", "--data", images, "--html", "f.html"), "html: goes without --train; leave"),
         ((*two, "--train", "--resume", "c"), "resume: a comparison has its own networks"),
         (("--train", "--resume", "c"), "resume: c holds no comparison"),
     ):

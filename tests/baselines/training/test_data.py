@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from baselines.training.data import ImageData, cache_folder, load_data, stratified
+from baselines.training.batches import batches_of
+from baselines.training.data import ImageData, load_data, load_part, stratified
+from baselines.training.images import cache_folder, decode
 from search_spaces import MnasError
 from tests.baselines.training.images import COLOURS, pixels, write_folders
 
@@ -34,7 +37,7 @@ def test_one_folder_is_split_by_class_and_nothing_is_in_two_parts(tmp_path: Path
     seen = [set(contents(part)) for part in (data.train, data.val, data.test)]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 90
     assert data.side == 16
-    assert data.train.packed
+    assert data.train.side == 16
 
 
 def test_the_seed_decides_what_is_held_out(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_images_of_several_sizes_are_read_from_their_files(tmp_path: Path) -> No
     Image.fromarray(pixels("red", 1, 40)[0]).save(root / "red" / "large.png")
     data = load_data(str(root))
     assert data.side is None
-    assert not data.train.packed
+    assert data.train.side is None
     sides = {data.train.images[index].shape for index in range(len(data.train))}
     assert sides <= {(16, 16, 3), (40, 40, 3)}
 
@@ -84,6 +87,85 @@ def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> Non
         data = load_data(str(root))
         assert sorted(Path(name).name for name in data.skipped) == ["000.png", "001.png"]
         assert len(data.train) + len(data.val) + len(data.test) == 58
+
+
+def test_names_of_files_that_cannot_be_read_are_their_paths(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "images")
+    (root / "red" / "000.png").write_bytes(b"no image")
+    assert [Path(name) for name in load_data(str(root)).skipped] == [root / "red" / "000.png"]
+
+
+@pytest.mark.parametrize(("side", "kind"), [(16, "png"), (200, "jpg"), (200, "png")])
+def test_images_that_are_cut_short_are_found_before_training(tmp_path: Path, side: int, kind: str) -> None:
+    root = tmp_path / "images"
+    for label in COLOURS:
+        (root / label).mkdir(parents=True)
+        for number, image in enumerate(pixels(label, 10, side)):
+            Image.fromarray(image).save(root / label / f"{number}.{kind}")
+    cut = root / "red" / f"3.{kind}"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    for _ in range(2):
+        data = load_data(str(root))
+        assert data.skipped == (str(cut),)
+        assert all(len(contents(part)) == len(part) for part in (data.train, data.val, data.test))
+
+
+def test_a_class_that_is_added_moves_the_labels_of_all_parts(tmp_path: Path) -> None:
+    """The images of val are those that were packed before; their classes have other numbers now."""
+    for part in ("train", "val"):
+        write_folders(tmp_path / part, count=5)
+    assert np.bincount(load_data(str(tmp_path)).val.labels).tolist() == [5, 5, 5]
+    (tmp_path / "train" / "aqua").mkdir()
+    for number, image in enumerate(pixels("blue", 5, 16)):
+        Image.fromarray(image).save(tmp_path / "train" / "aqua" / f"{number}.png")
+    data = load_data(str(tmp_path))
+    assert data.classes[0] == "aqua"
+    assert np.bincount(data.val.labels).tolist() == [0, 5, 5, 5]
+
+
+def test_one_image_of_another_size_among_many_is_used_too(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "images", count=100, side=4)
+    Image.fromarray(pixels("red", 1, 6)[0]).save(root / "red" / "000.png")
+    data = load_data(str(root))
+    assert (data.side, data.skipped) == (None, ())
+    assert len(data.train) + len(data.val) + len(data.test) == 300
+
+
+def test_sixteen_bits_of_grey_become_eight(tmp_path: Path) -> None:
+    ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    assert (decode(tmp_path / "ramp.png") == np.arange(256).reshape(16, 16, 1)).all()
+
+
+def test_packed_images_stay_in_their_file(tmp_path: Path) -> None:
+    """Held-out parts are rows of the one array that the system maps, not copies of it."""
+    data = load_data(str(write_folders(tmp_path / "images")))
+    arrays = {id(part.source[0]) for part in (data.train, data.val, data.test)}
+    assert len(arrays) == 1
+    assert isinstance(data.train.source[0], np.memmap)
+
+
+def test_a_part_of_other_images_is_judged_whole(tmp_path: Path) -> None:
+    classes = tuple(COLOURS)
+    whole, parts = write_folders(tmp_path / "whole", count=4), tmp_path / "parts"
+    write_folders(parts / "test", count=3)
+    (parts / "test" / "blue").rename(tmp_path / "blue")  # a class may be missing
+    assert np.bincount(load_part(str(whole), classes, "test").labels).tolist() == [4, 4, 4]
+    assert load_part(str(parts), classes, "test").labels.tolist() == [1, 1, 1, 2, 2, 2]
+    with pytest.raises(MnasError, match=r"has no part val \(only test\)"):
+        load_part(str(parts), classes, "val")
+    with pytest.raises(MnasError, match=r"class 'green' of .* is none of the training's"):
+        load_part(str(parts), ("blue", "red"), "test")
+
+
+def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
+    part = load_data(str(write_folders(tmp_path / "images", side=140))).train
+    images, rows = part.source
+    Path(gone := images.name(int(rows[5]))).unlink()
+    read = batches_of(part, 32, torch.device("cpu"), None).read([np.arange(len(part))], 0)
+    with pytest.raises(MnasError, match=f"data: {gone} cannot be read .*, which it could at first") as caught:
+        next(read)
+    assert "\n" not in str(caught.value)
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -142,7 +224,7 @@ def test_a_data_set_of_hugging_face(tmp_path: Path, side: int) -> None:
     data = load_data(f"hf:{tmp_path / 'set'}")
     assert data.classes == ("a", "b", "c")
     assert (len(data.train), len(data.val), len(data.test)) == (21, 3, 6)
-    assert data.train.packed == (side == 16)
+    assert data.train.side == (16 if side == 16 else None)
     assert (np.array([data.test.images[index] for index in range(6)]) == images[24:]).all()
     assert data.test.labels.tolist() == labels[24:]
 
@@ -164,8 +246,8 @@ def test_damaged_images_of_hugging_face_are_left_out_and_named(tmp_path: Path) -
 def cifar_rows(count: int, labels_before: int, seed: int) -> bytes:
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, 256, (count, labels_before + 3072), dtype=np.uint8)
-    rows[:, labels_before - 1] = np.arange(count) % 10
-    rows[:, 0] = np.arange(count) % 10
+    rows[:, 0] = np.arange(count) % 20
+    rows[:, labels_before - 1] = np.arange(count) % (10 if labels_before == 1 else 100)
     return rows.tobytes()
 
 
@@ -194,10 +276,12 @@ def test_cifar_in_binary_form(tmp_path: Path, *, archived: bool) -> None:
 
 
 def test_cifar_100_has_the_fine_labels(tmp_path: Path) -> None:
+    """Of the two bytes before an image, the second; the first is one of twenty coarse ones."""
     (tmp_path / "train.bin").write_bytes(cifar_rows(1000, 2, 0))
     (tmp_path / "test.bin").write_bytes(cifar_rows(50, 2, 1))
-    with pytest.raises(MnasError, match=r"class '10' of .* has no image"):
-        load_data(str(tmp_path))
+    data = load_data(str(tmp_path))
+    assert data.test.labels.tolist() == list(range(50))
+    assert np.bincount(np.concatenate([data.train.labels, data.val.labels])).tolist() == [10] * 100
 
 
 def no_train(root: Path) -> None:
@@ -233,6 +317,24 @@ def no_labels(root: Path) -> None:
     (root / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((5, 4, 4), dtype=np.uint8)))
 
 
+def two_each(root: Path) -> None:
+    write_folders(root, count=2)
+
+
+def damaged_val(root: Path) -> None:
+    write_folders(root / "train")
+    write_folders(root / "val", count=1)
+    for file in (root / "val").rglob("*.png"):
+        file.write_bytes(b"no image")
+
+
+def flipped_byte(root: Path) -> None:
+    root.mkdir()
+    content = bytearray(gzip.compress(idx(np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8))))
+    content[15] ^= 0xFF
+    (root / "train-images-idx3-ubyte.gz").write_bytes(content)
+
+
 def half_a_batch(root: Path) -> None:
     root.mkdir()
     for number in range(1, 6):
@@ -249,6 +351,9 @@ def half_a_batch(root: Path) -> None:
         (nothing, "has no class folders with images"),
         (cut_short, r"says \(5, 4, 4\) but holds 77 values"),
         (no_labels, "has no file train-labels"),
+        (two_each, "class 'blue' of .* has 2 images, of which test and val take one each"),
+        (damaged_val, "val of .* has no image that can be read"),
+        (flipped_byte, "train-images-idx3-ubyte.gz cannot be read"),
         (half_a_batch, "has 3000 bytes, no whole images"),
     ],
 )

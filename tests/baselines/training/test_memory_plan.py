@@ -50,10 +50,10 @@ def network() -> Architecture:
 
 
 def measured(network: Any, data: ImageData, plan: MemoryPlan) -> int:
-    """Bytes of tensors that two steps under a plan hold at once."""
+    """Bytes of tensors that two steps under a plan, and a look at the validation part, hold at once."""
     short = RECIPE.shortened(1)
     with measured_peak(torch.device("cpu")) as peak:
-        train(network, data, short, parts=plan.parts, recompute=plan.recompute)
+        train(network, data, short, micro_batches=plan.micro_batches, recompute=plan.recompute, validate_every=1)
     return peak.bytes
 
 
@@ -66,11 +66,11 @@ def test_each_way_in_its_turn(network: Architecture, data: ImageData) -> None:
         return plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
 
     whole = plan_memory(network, data, RECIPE, limit=2**40)
-    assert (whole.parts, whole.recompute) == (1, False)
+    assert (whole.micro_batches, whole.recompute) == (1, False)
     just = plan_with(1.05)
-    assert (just.parts, just.recompute) == (1, False)
+    assert (just.micro_batches, just.recompute) == (1, False)
     again = plan_with(0.6)
-    assert (again.parts, again.recompute) == (1, True)
+    assert (again.micro_batches, again.recompute) == (1, True)
     few = plan_with(0.1)
     assert few.recompute
     assert few.micro_batch < FEW_IMAGES
@@ -87,12 +87,12 @@ def test_parts_of_many_images_come_before_computing_twice(network: Architecture,
     whole = plan_memory(network, data, large, limit=2**40)
     tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.55
     half = plan_memory(network, data, large, limit=math.ceil(tight / (1 - MARGIN)))
-    assert (half.parts, half.recompute, half.micro_batch) == (2, False, BATCH)
+    assert (half.micro_batches, half.recompute, half.micro_batch) == (2, False, BATCH)
 
 
 def test_a_micro_batch_that_is_asked_for(network: Architecture, data: ImageData) -> None:
     plan = plan_memory(network, data, RECIPE, limit=2**40, micro_batch=10)
-    assert (plan.parts, plan.micro_batch, plan.recompute) == (5, 10, False)
+    assert (plan.micro_batches, plan.micro_batch, plan.recompute) == (5, 10, False)
 
 
 def test_a_network_that_is_compiled_is_divided(network: Architecture, data: ImageData) -> None:
@@ -117,7 +117,7 @@ def test_a_network_of_torchvision_is_divided(data: ImageData) -> None:
     whole = plan_memory(network, data, RECIPE, limit=2**40)
     tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.3
     part = plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
-    assert (whole.parts, part.parts, part.recompute) == (1, 4, False)
+    assert (whole.micro_batches, part.micro_batches, part.recompute) == (1, 4, False)
     tensors = whole.state + whole.inputs + whole.batch * whole.per_image / HEAP
     assert measured(network, data, whole) == pytest.approx(tensors, rel=0.15)
 

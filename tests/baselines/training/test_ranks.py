@@ -55,7 +55,7 @@ def test_two_devices_are_two_parts(images: str) -> None:
     recipe = replace(load_recipe("proxy").shortened(2), batch=16, crop="none", flip=False)
     data = load_data(images)
     subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
-    for name, values in (("devices", {"devices": 2}), ("parts", {"parts": 2})):
+    for name, values in (("devices", {"devices": 2}), ("parts", {"micro_batches": 2})):
         settings = TrainingSettings(
             data=images, recipe=recipe, fingerprint=data.fingerprint, classes=data.classes, **values
         )
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_all(images: str) -> None:
         weights="nan.safetensors",
     )
     begin(Path("t"), subject, settings)
-    with pytest.raises(MnasError, match=r"the loss is nan at step .* the last good state is kept"):
+    with pytest.raises(MnasError, match=r"the loss is nan at step .* the state of step 0 is kept"):
         run_training(Path("t"), lambda progress: None)
     assert not Path("t", WEIGHTS).exists()
     assert not Path("t", CHECKPOINT).exists()

@@ -36,6 +36,13 @@ def test_a_cosine_begins_at_its_peak_and_ends_at_nothing() -> None:
     assert [recipe.rate(step, 10) for step in (0, 50, 100)] == pytest.approx([peak, peak / 2, 0])
 
 
+@pytest.mark.parametrize(("name", "epochs"), [("cifar", 2), ("finetune", 1), ("paper", 5)])
+def test_a_short_training_is_no_warm_up_alone(name: str, epochs: int) -> None:
+    recipe = load_recipe(name).shortened(epochs)
+    rates = [recipe.rate(step, 10) for step in range(10 * epochs)]
+    assert max(rates) == pytest.approx(recipe.learning_rate * recipe.batch / 256)
+
+
 def test_the_moving_average_warms_up() -> None:
     recipe = load_recipe("paper")
     assert recipe.average_decay(0) == 0.1
@@ -47,13 +54,15 @@ def test_rmsprop_is_tensorflows() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
     optimizer = RMSPropTF([{"params": [weight], "weight_decay": 0.01}], 0.1)
     expected, square, momentum = [1.0, -2.0], [1.0, 1.0], [0.0, 0.0]
-    for gradients in ((0.5, -1.0), (0.25, 3.0), (-4.0, 0.0)):
+    # The rate changes: in TensorFlow it is part of what the momentum remembers.
+    for rate, gradients in ((0.1, (0.5, -1.0)), (0.01, (0.25, 3.0)), (0.3, (-4.0, 0.0))):
         weight.grad = torch.tensor(gradients, dtype=torch.float64)
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
         for place, gradient in enumerate(gradients):
             decayed = gradient + 0.01 * expected[place]
             square[place] = 0.9 * square[place] + 0.1 * decayed**2
-            momentum[place] = 0.9 * momentum[place] + 0.1 * decayed / math.sqrt(square[place] + 1e-3)
+            momentum[place] = 0.9 * momentum[place] + rate * decayed / math.sqrt(square[place] + 1e-3)
             expected[place] -= momentum[place]
         assert weight.detach().tolist() == pytest.approx(expected, rel=1e-12)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,25 @@ from safetensors.numpy import load_file
 from baselines.comparators import load_any
 from baselines.intervals import wilson
 from baselines.spec import BaselineSpec
-from baselines.training.data import Part
+from baselines.training.data import Part, load_data
 from baselines.training.evaluate import evaluate
-from baselines.training.run import HISTORY, RAW_WEIGHTS, SETTINGS, WEIGHTS, owned
+from baselines.training.recipe import load_recipe
+from baselines.training.run import (
+    HISTORY,
+    RAW_WEIGHTS,
+    SETTINGS,
+    WEIGHTS,
+    TrainingSettings,
+    begin,
+    check_devices,
+    opened,
+    owned,
+    planned,
+)
 from baselines.training.train import CHECKPOINT
 from baselines.weights import load_weights, save_weights
 from nas.__main__ import main
+from search_spaces import MnasError
 from tests.baselines.training.images import write_folders
 from tests.processes import environment
 
@@ -67,7 +83,7 @@ def test_a_training_and_what_it_is_worth(images: Path, capsys: pytest.CaptureFix
 
 
 def test_killed_in_its_last_moment(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After the weights were written and before the state was removed, or before the weights."""
+    """After the weights were written and before the state was removed."""
     options = (*OPTIONS, "--recipe", "finetune", "--batch", "32", "--out", "t", "--json")
     assert main(["train", "efficientnet_b0", "--data", str(images), *options]) == 0
     trained = json.loads(capsys.readouterr().out)
@@ -123,7 +139,6 @@ def test_a_network_of_torchvision_under_the_same_recipe(images: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["top1"] == trained["val"]["top1"]
     tensors = load_file(Path("t", WEIGHTS))
     assert tensors["fc.weight"].shape == (3, 512)
-    # Its MACs with the first stride at 1, as ours is at that size, by another counter.
     assert main(["train", "torchvision:resnet18", "--data", str(images), "--out", "u", "--width", "0.5"]) == 2
     assert "width: torchvision:resnet18 has one width only" in capsys.readouterr().err
     assert main(["cam", "t", "--images", str(images / "red" / "000.png"), "--out", "c.png"]) == 2
@@ -186,7 +201,10 @@ def test_what_cannot_be_trained(images: Path, tmp_path: Path, capsys: pytest.Cap
         (("efficientnet_b0", *data, "--recipe", "papper"), "unknown recipe 'papper'"),
         (("efficientnet_b0", *data, "--out", "full"), "is there already and is not empty"),
         (("--resume", "full"), "holds no training"),
-        (("efficientnet_b0", "--resume", "full"), "leave SPEC and --data out"),
+        (("efficientnet_b0", "--resume", "full"), "spec: a training that was begun has its own; leave SPEC out"),
+        (("--resume", "full", "--micro-batch", "4"), "has its own; leave --micro-batch out"),
+        (("--resume", "full", "--learning-rate", "0.1"), "holds no training"),
+        (("efficientnet_b0", *data, "--weights", "none.safetensors"), "none.safetensors"),
         (("--plan", "--resume", "full"), "plan: a training that was begun has its own"),
         (("efficientnet_b0", *data, "--micro-batch", "1"), "batch: batch norm needs two images at once"),
         (("efficientnet_b0", *data, "--batch", "3", "--micro-batch", "2"), "leaves a part of one image"),
@@ -213,8 +231,70 @@ def test_other_images_than_then_are_refused(images: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert main(["train", "--resume", "t"]) == 2
     assert "is not what it was (fingerprint" in capsys.readouterr().err
+    # Another image and all are divided in another way: what is for test now may have been trained on.
+    assert main(["evaluate", "t"]) == 2
+    assert "is not what it was (fingerprint" in capsys.readouterr().err
+    assert main(["evaluate", "t", "--data", str(images), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 179
     assert main(["evaluate", "t", "--part", "tset"]) == 2
     assert "part: 'tset' is none of train, val, test" in capsys.readouterr().err
+
+
+def test_a_training_is_found_from_any_folder(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--data", images.name, *OPTIONS, "--epochs", "1", "--batch", "4096", "--out", "t")
+    assert main(["train", "efficientnet_b0", *options]) == 0
+    assert " 147 images a step" in capsys.readouterr().out  # of 4096 that were asked for: there are no more
+    assert opened(Path("t"))[1].recipe.batch == 147
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["evaluate", "../t"]) == 0
+
+
+def test_another_learning_rate_to_go_on_with(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the first one was too high; the rest of the recipe stays."""
+    subject, data = load_any("efficientnet_b0"), load_data(str(images))
+    recipe = load_recipe("proxy").shortened(2).with_values(batch=16, learning_rate=100.0, clip_norm=0.0)
+    settings = TrainingSettings(data=str(images), recipe=recipe.with_values(momentum=1.0, weight_decay=1.0))
+    begin(Path("t"), *planned(subject, data, settings, width=0.25)[:2])
+    assert main(["train", "--resume", "t"]) == 2
+    assert "go on with --resume and a lower --learning-rate" in capsys.readouterr().err
+    assert main(["train", "--resume", "t", "--learning-rate", "0.001"]) == 0
+    assert opened(Path("t"))[1].recipe == replace(settings.recipe, learning_rate=0.001)
+    capsys.readouterr()
+    assert main(["train", "--resume", "t", "--learning-rate", "0.1"]) == 2
+    assert "the training in t is at its end" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal sends it to the readers too; the state is kept, and the end is that of a training never stopped."""
+    monkeypatch.chdir(tmp_path)
+    write_folders(tmp_path / "images", count=20, side=140)
+    options = ("--data", "images", "--resolution", "32", *OPTIONS, "--epochs", "4")
+    command = [sys.executable, "-m", "nas", "train", "efficientnet_b0", *options, "--out"]
+    subprocess.run([*command, "whole"], env=environment(), capture_output=True, check=True)
+    cut = subprocess.Popen(
+        [*command, "cut"], env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not Path("cut", HISTORY).exists():
+        time.sleep(0.05)
+    os.killpg(cut.pid, signal.SIGINT)
+    _, said = cut.communicate(timeout=120)
+    assert cut.returncode == 130, said
+    assert "Traceback" not in said
+    assert Path("cut", CHECKPOINT).exists()
+    assert main(["train", "--resume", "cut"]) == 0
+    ours, theirs = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_more_gpus_than_there_are() -> None:
+    check_devices(2, 0)  # processes on the CPU
+    check_devices(2, 2)
+    with pytest.raises(MnasError, match="devices: 3 are more than the 2 GPUs here"):
+        check_devices(3, 2)
 
 
 class Fixed(torch.nn.Module):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.training import train as loop
 from baselines.training.augment import normalised, resized, train_batch
@@ -18,6 +20,7 @@ from baselines.training.data import ImageData, load_data
 from baselines.training.recipe import Recipe, load_recipe
 from baselines.training.train import Progress, accuracy_of, logits_of, train
 from search_spaces import Architecture, ConvLayer, MBConv, MnasError, Stage
+from search_spaces.network import build_network
 from tests.baselines.training.images import pixels, write_folders
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
@@ -109,8 +112,69 @@ def test_a_checkpoint_of_another_network_is_refused(
 def test_a_loss_that_is_no_number_stops_it(data: ImageData, tmp_path: Path) -> None:
     wild = RECIPE.with_values(learning_rate=100.0, clip_norm=0.0, warmup_epochs=0.0, epochs=60, bn_momentum=0.0)
     broken = replace(wild, weight_decay=1.0, momentum=1.0)
-    with pytest.raises(MnasError, match=r"the loss is (nan|inf) at step \d+ of \d+; the last good state is kept"):
+    with pytest.raises(MnasError, match=r"the loss is (nan|inf) at step \d+ of \d+; the state of step 0 is kept"):
         train(TINY, data, broken, folder=tmp_path)
+    with pytest.raises(MnasError, match="; lower its rate"):
+        train(TINY, data, broken)
+
+
+def test_a_loss_that_is_no_number_is_named_at_its_step(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the state that was kept before it is good."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+
+    class Spoiled(nn.CrossEntropyLoss):
+        steps = 0
+
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            type(self).steps += 1
+            return super().forward(logits, labels) * (math.nan if self.steps == 7 else 1.0)
+
+    monkeypatch.setattr(loop.nn, "CrossEntropyLoss", Spoiled)
+    with pytest.raises(MnasError, match="the loss is nan at step 7 of 18; the state of step 6 is kept"):
+        train(TINY, data, RECIPE, folder=tmp_path)
+    state = torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)
+    assert state["step"] == 6
+    assert all(bool(value.isfinite().all()) for value in state["network"].values())
+
+
+def test_the_average_is_that_of_the_weights(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, from the weights after every step; it begins with those after the first."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
+    steps: list[dict[str, Tensor]] = []
+
+    def after(progress: Progress) -> None:
+        if progress.step > 1:  # the file is of the step before
+            steps.append(torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)["network"])
+
+    trained = train(TINY, data, RECIPE.with_values(ema=0.3), folder=tmp_path, watch=after)
+    steps.append(weights(trained.network))
+    assert len(steps) == trained.steps
+    average = {name: value.double() for name, value in steps[0].items()}
+    for number, values in enumerate(steps[1:], 1):
+        decay = min(0.3, (1 + number) / (10 + number))
+        average = {name: decay * old + (1 - decay) * values[name].double() for name, old in average.items()}
+    for name, value in trained.averaged.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), average[name], rtol=1e-5, atol=1e-6)
+
+
+def test_validation_takes_no_more_images_at_once_than_training(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most: list[int] = []
+    forward = loop.build_network(TINY).__class__.forward
+
+    def watched(network: nn.Module, inputs: Tensor) -> Tensor:
+        most.append(len(inputs))
+        return forward(network, inputs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop.build_network(TINY).__class__, "forward", watched)
+    train(TINY, data, RECIPE.with_values(epochs=1), micro_batches=4, validate_every=1)
+    assert max(most) == 4
+    assert sum(most) == 96 + len(data.val)
 
 
 def test_classes_must_fit(data: ImageData) -> None:
@@ -118,12 +182,26 @@ def test_classes_must_fit(data: ImageData) -> None:
         train(replace(TINY, num_classes=5), data, RECIPE)
 
 
-def test_micro_batches_add_up(data: ImageData) -> None:
-    """The batch is divided, and the network still learns; only batch norm sees fewer images at once."""
-    whole = train(TINY, data, RECIPE)
-    fewer = train(TINY, data, RECIPE.with_values(epochs=6), parts=3)
-    assert fewer.steps == 2 * whole.steps
-    assert accuracy_of(fewer.network, data.val, 16, CPU) > 0.9
+def test_micro_batches_add_up(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch in uneven parts the gradients are those of the whole, where batch norm does not see the parts."""
+    recipe = RECIPE.with_values(epochs=1, batch=len(data.train) - 4, crop="none", dropout=0.0, drop_connect=0.0)
+    built = loop._built
+
+    def with_fixed_norms(*arguments: Any, **options: Any) -> nn.Module:
+        network = built(*arguments, **options)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
+                module.training = False
+        return network
+
+    monkeypatch.setattr(loop, "_built", with_fixed_norms)
+    whole, parts = (train(TINY, data, replace(recipe, flip=False), micro_batches=count) for count in (1, 3))
+    assert whole.steps == parts.steps == 1
+    fresh = build_network(TINY).state_dict()
+    for (name, one), other in zip(weights(whole.network).items(), weights(parts.network).values(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6), name
+    assert any(not torch.equal(one, fresh[name]) for name, one in weights(whole.network).items())
 
 
 def test_blocks_computed_again_change_nothing(data: ImageData) -> None:
@@ -140,7 +218,7 @@ def test_images_of_several_sizes_are_trained_on(tmp_path: Path, monkeypatch: pyt
     root = write_folders(tmp_path / "images", count=20)
     Image.fromarray(pixels("red", 1, 40)[0]).save(root / "red" / "large.png")
     mixed = load_data(str(root))
-    assert not mixed.train.packed
+    assert mixed.train.side is None
     recipe = RECIPE.with_values(crop="resize", epochs=2)
     crops: set[str] = set()
     on_device = loop.train_batch

@@ -1,0 +1,228 @@
+"""Images one by one, from where they lie; all are looked through once, and small ones of one size become one array.
+
+What was found is kept in the cache: which images can be read, and the array, which is memory-mapped ever after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Images up to this side, all square and of one size, are packed.
+PACKED_SIDE = 128
+# So many are looked through between two chances to stop.
+BLOCK = 1024
+TOLD_SECONDS = 10.0
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+class Images(Protocol):
+    """Images that can be read one by one."""
+
+    @property
+    def threads(self) -> int:
+        """How many threads may read at once."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Another text wherever an image may have changed."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Pixels:
+        """One image: uint8 of shape (height, width, 3). Raises `OSError`, which names it, where it cannot be read."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What a person knows an image by."""
+        ...
+
+    def mark(self, index: int) -> str:
+        """What tells an image from others, wherever all of them lie."""
+        ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """The two sides as stored. Raises `OSError` where the image cannot be read to its end."""
+        ...
+
+
+class Files:
+    """Images in files, decoded when they are asked for.
+
+    Args:
+        root: folder that all are in.
+    """
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self._root, self._files = root, files
+
+    @property
+    def threads(self) -> int:
+        """As `Images`."""
+        return len(os.sched_getaffinity(0))
+
+    @property
+    def identity(self) -> str:
+        """As `Images`: place, names, sizes and times."""
+        stats = [(str(file.relative_to(self._root)), file.stat()) for file in self._files]
+        return json.dumps(
+            ["files", str(self._root.resolve()), [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Pixels:
+        return decode(self._files[index])
+
+    def name(self, index: int) -> str:
+        """As `Images`."""
+        return str(self._files[index])
+
+    def mark(self, index: int) -> str:
+        """As `Images`: name in the folder, and size."""
+        file = self._files[index]
+        return f"{file.relative_to(self._root)} {file.stat().st_size}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        """As `Images`; of a JPEG, all is read but only an eighth of each side made."""
+        with _opened(self._files[index]) as image:
+            size = image.size
+            image.draft(None, (1, 1))
+            image.load()
+        return size
+
+
+def decode(file: Path) -> Pixels:
+    """An image file as uint8 of shape (height, width, 3), upright. Raises `OSError`, which names it."""
+    from PIL import Image, ImageOps
+
+    with _opened(file) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):  # of which Pillow would keep the values up to 255, and make white of others
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return np.asarray(upright.convert("RGB"))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image]:
+    """An image of Pillow, whose errors inside become an `OSError` that names the file."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            yield image
+    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError) as error:
+        raise OSError(f"{file} cannot be read ({error})") from None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of the images of others, in another order; of an array, without a copy of it."""
+
+    images: Any
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Pixels:
+        pixels: Pixels = self.images[int(self.rows[index])]
+        return pixels
+
+    def mark(self, index: int) -> str:
+        """As `Images`."""
+        text: str = self.images.mark(int(self.rows[index]))
+        return text
+
+
+def usable(images: Images, labels: Labels, skipped: list[str], progress: Callable[[str], None]) -> tuple[Any, Labels]:
+    """Those of the images that can be read, with their labels; as one array where all are small and of one size.
+
+    Args:
+        labels: one for each image.
+        skipped: to which the names of the others are added.
+        progress: is told of what takes long.
+    """
+    key = hashlib.sha256(images.identity.encode()).hexdigest()[:24]
+    place = cache_folder() / key
+    if not place.is_dir():
+        _look_through(images, place, progress)
+    sizes = np.load(place / "sizes.npy")
+    good = np.flatnonzero(sizes[:, 0])
+    skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
+    if (place / "images.npy").exists():
+        return np.load(place / "images.npy", mmap_mode="r"), labels[good]
+    return images if len(good) == len(images) else Chosen(images, good), labels[good]
+
+
+def _look_through(images: Images, place: Path, progress: Callable[[str], None]) -> None:
+    """Write what there is to know of the images: whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(dir=place.parent, prefix="making-"))
+    try:
+        sizes = _sizes(images, progress)
+        np.save(making / "sizes.npy", sizes)
+        good = np.flatnonzero(sizes[:, 0])
+        kinds = np.unique(sizes[good], axis=0)
+        if len(kinds) == 1 and kinds[0, 0] == kinds[0, 1] <= PACKED_SIDE:
+            side = int(kinds[0, 0])
+            packed = np.lib.format.open_memmap(
+                making / "images.npy", mode="w+", dtype=np.uint8, shape=(len(good), side, side, 3)
+            )
+            for row, index in enumerate(good):
+                packed[row] = images[int(index)]
+            packed.flush()
+        making.rename(place)
+    except OSError:
+        if not place.is_dir():  # another process was not faster, so it is a fault
+            raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.int32]:
+    """Of each image the two sides, or 0 and 0 where it cannot be read: shape (N, 2)."""
+
+    def size(index: int) -> tuple[int, int]:
+        try:
+            return images.size(index)
+        except OSError:
+            return 0, 0
+
+    found = np.zeros((len(images), 2), dtype=np.int32)
+    told = time.monotonic()
+    with ThreadPoolExecutor(images.threads) as pool:
+        for start in range(0, len(images), BLOCK):
+            block = range(start, min(start + BLOCK, len(images)))
+            found[start : block.stop] = list(pool.map(size, block) if images.threads > 1 else map(size, block))
+            if time.monotonic() - told >= TOLD_SECONDS:
+                progress(f"looked through {block.stop:,} of {len(images):,} images, which is done once")
+                told = time.monotonic()
+    return found
+
+
+def cache_folder() -> Path:
+    """Where packed images lie; it may be deleted."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "mnas" / "images"
