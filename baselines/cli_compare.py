@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 WITHOUT_TRAINING = ("evaluator", "space", "html")
 # What is of use with --train alone, as argparse names it.
-OF_TRAINING = ("recipe", "seeds", "equal", "epochs", "batch", "resolution", "width", "memory", "out")
+OF_TRAINING = ("recipe", "seeds", "equal", "epochs", "batch", "learning_rate", "resolution", "width", "memory", "out")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--equal", help="epochs, or macs in all of a training (default: epochs)")
     group.add_argument("--epochs", type=count, help="passes over the images (default: the recipe's)")
     group.add_argument("--batch", type=count, help="images a step (default: the recipe's)")
+    group.add_argument("--learning-rate", type=number, help="peak, for 256 images a step (default: the recipe's)")
     group.add_argument("--resolution", type=count, help="side of the images in pixels (default: that of the images)")
     group.add_argument("--width", type=number, help="factor on all channels (default: 1)")
     group.add_argument("--memory", type=quantity, help="bytes to stay within (default: nine tenths of what is free)")
@@ -61,7 +62,12 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Raise `MnasError` where options of training are given without ``--train``."""
     for name in ("data", "resume", *OF_TRAINING):
         if getattr(arguments, name) is not None:
-            raise MnasError(f"{name}: goes with --train; give it too, or leave --{name} out")
+            raise MnasError(f"{name}: goes with --train; give it too, or leave {_option(name)} out")
+
+
+def _option(name: str) -> str:
+    """As a person writes it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def run_trained_comparison(arguments: argparse.Namespace) -> None:
@@ -76,14 +82,18 @@ def run_trained_comparison(arguments: argparse.Namespace) -> None:
             raise MnasError("resume: a comparison has its own networks and data; leave SPEC and --data out")
         for name in OF_TRAINING:
             if getattr(arguments, name) is not None:
-                raise MnasError(f"{name}: a comparison that was begun has its own; leave --{name} out")
+                raise MnasError(f"{name}: a comparison that was begun has its own; leave {_option(name)} out")
         folder: Path = arguments.resume
     else:
         folder = _begun(arguments)
     plan = opened_comparison(folder)
+    from baselines.training.train import DivergenceError
+
     try:
         with interruptible() as stop:
             found, settings = run_comparison(folder, _training, stop)
+    except DivergenceError as error:
+        raise MnasError(f"{error}; compare anew, with a lower --learning-rate for all networks") from None
     except KeyboardInterrupt:
         print(f"mnas: go on with: mnas compare --train --resume {shlex.quote(str(folder))}", file=sys.stderr)
         raise
@@ -139,7 +149,8 @@ def _begun(arguments: argparse.Namespace) -> Path:
         raise MnasError("compare: --train takes two SPEC or more and --data, or --resume FOLDER")
     subjects = [load_any(name) for name in arguments.specs]
     plan = Plan(tuple(subject.name for subject in subjects), arguments.seeds or 3, arguments.equal or "epochs")
-    recipe = load_recipe(arguments.recipe or "cifar").shortened(arguments.epochs).with_values(batch=arguments.batch)
+    recipe = load_recipe(arguments.recipe or "cifar").shortened(arguments.epochs)
+    recipe = recipe.with_values(batch=arguments.batch, learning_rate=arguments.learning_rate)
     check_installed()
     if arguments.out:
         check_empty(arguments.out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,9 +137,14 @@ def run_train(arguments: argparse.Namespace) -> None:
             labelled("Training", _network_text(subject)),
             f"{settings.recipe.epochs} epochs, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
         )
+    from baselines.training.train import DivergenceError
+
     try:
         with training_progress(settings.recipe.epochs) as watch, interruptible() as stop:
             data, steps = run_training(folder, watch, stop, data)
+    except DivergenceError as error:
+        again = f"mnas train --resume {shlex.quote(str(folder))} --learning-rate {settings.recipe.learning_rate / 4:g}"
+        raise MnasError(f"{error}; go on with a lower rate: {again}") from None
     except KeyboardInterrupt:
         print(f"mnas: go on with: mnas train --resume {shlex.quote(str(folder))}", file=sys.stderr)
         raise
@@ -151,7 +157,7 @@ def run_train(arguments: argparse.Namespace) -> None:
         return
     show(
         labelled("Validation", _summary(found)),
-        *((f"{len(data.skipped)} files could not be read, such as {data.skipped[0]}",) if data.skipped else ()),
+        *skipped_lines(data),
         pointer("Folder:", str(folder)),
         pointer("Next:", f"mnas evaluate {shlex.quote(str(folder))}"),
         pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
@@ -294,33 +300,41 @@ def _summary(found: Evaluation) -> str:
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate what a folder has trained."""
-    from baselines.training.data import PARTS, load_part
+    from baselines.training.data import PARTS, load_to_judge
     from baselines.training.evaluate import evaluate
     from baselines.training.run import data_of, network_of, trained_network
 
     if arguments.part not in PARTS:
         raise MnasError(f"part: {arguments.part!r} is none of {', '.join(PARTS)}; choose one")
     subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
-    source = arguments.data or settings.data
     if arguments.data:
-        part = load_part(source, settings.classes, arguments.part, say)
+        data = load_to_judge(arguments.data, settings.classes, settings.fingerprint, settings.seed, say)
     else:
-        part = getattr(data_of(settings), arguments.part)
-    found = evaluate(network, part, network_of(subject).resolution, at_once=settings.at_once)
+        data = data_of(settings)
+    found = evaluate(network, getattr(data, arguments.part), network_of(subject).resolution, at_once=settings.at_once)
     if arguments.json:
-        print_json({"spec": subject.name, "data": source, "part": arguments.part, **found.as_dict()})
+        print_json({"spec": subject.name, "data": data.about(), "part": arguments.part, **found.as_dict()})
         return
+    other = data.fingerprint != settings.fingerprint
     show(
-        labelled(f"{subject.name} on the {arguments.part} part of {source}:", _summary(found)),
+        labelled(f"{subject.name} on the {arguments.part} part of {data.source}:", _summary(found)),
         _class_table(found, settings.classes),
+        *skipped_lines(data),
+        *(("These are other images than the training's; whether it saw some of them is not known.",) if other else ()),
         "The interval is for other images of the same kind; another training differs by its own luck too.",
     )
+
+
+def skipped_lines(data: ImageData) -> list[str]:
+    """What there is to say of images that cannot be read."""
+    return [f"{len(data.skipped)} images could not be read, such as {data.skipped[0]}"] if data.skipped else []
 
 
 def _class_table(found: Evaluation, classes: Sequence[str]) -> Table:
     """Recall of each class and what it is most often taken for, worst first."""
     recall = found.recall()
-    worst: Sequence[int] = sorted(range(len(recall)), key=lambda label: recall[label])[:SHOWN_CLASSES]
+    judged = [label for label in range(len(recall)) if not math.isnan(recall[label])]
+    worst: Sequence[int] = sorted(judged, key=lambda label: recall[label])[:SHOWN_CLASSES]
     columns = [("class", "left"), ("images", "right"), ("recall", "right"), ("most often taken for", "left")]
     shown = f", the {len(worst)} worst of {len(recall)}" if len(worst) < len(recall) else ""
     table = titled_table(f"Classes{shown}", columns)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 
 @contextmanager
@@ -39,6 +40,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 @contextmanager
 def interrupts_held() -> Iterator[None]:
     """Processes that are started inside do not see a Ctrl-C of the terminal, which is this process's to answer."""
+    resource_tracker.ensure_running()  # which would be started with them, and then let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -20,6 +20,7 @@ from baselines.comparators import counts_of
 from baselines.files import file_name, write_new_text
 from baselines.intervals import half_of_student
 from baselines.memory import device_here
+from baselines.training.recipe import Recipe
 from baselines.training.run import (
     Subject,
     TrainingSettings,
@@ -187,6 +188,11 @@ def opened_comparison(folder: Path) -> Plan:
     return from_dict(Plan, data, "comparison")
 
 
+def _lasting(settings: TrainingSettings) -> Recipe:
+    """The recipe but for its length, which equal MACs decide."""
+    return replace(settings.recipe, epochs=1, warmup_epochs=0.0)
+
+
 def run_comparison(
     folder: Path, progress: Callable[[str, int], AbstractContextManager[Watch]], stop: Callable[[], bool]
 ) -> tuple[list[Contestant], TrainingSettings]:
@@ -211,6 +217,8 @@ def run_comparison(
     trained: dict[str, tuple[Subject, TrainingSettings]] = {}
     for number, (name, seed, own) in enumerate(plan.folders(folder), 1):
         subject, settings = trained[name] = opened(own)
+        if _lasting(settings) != _lasting(trained[plan.networks[0]][1]):
+            raise MnasError(f"compare: {own} has a recipe of its own by now; compare anew, in another folder")
         what = f"{number}/{len(plan.networks) * plan.seeds} {name}, seed {seed}"
         with progress(what, settings.recipe.epochs) as watch:
             data, _ = run_training(own, watch, stop)

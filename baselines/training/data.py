@@ -122,7 +122,11 @@ def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = lamb
     Raises:
         MnasError: there is no such source, it holds no images that can be used, or a class is empty or alone.
     """
-    raw = _raw(source, progress)
+    return _divided(source, _raw(source, progress), seed)
+
+
+def _divided(source: str, raw: Raw, seed: int) -> ImageData:
+    """The parts of a source, some of which are held out of others."""
     _check_classes(source, raw)
     parts = {name: Part(*images) for name, images in raw.parts.items()}
     for name, wanted, of_part in (("test", "split" in parts, 0), ("val", "val" not in parts, seed)):
@@ -146,29 +150,39 @@ def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = lamb
 _NOTHING = Part(np.empty((0, 1, 1, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
 
 
-def load_part(
-    source: str, classes: Sequence[str], part: str, progress: Callable[[str], None] = lambda text: None
-) -> Part:
-    """Images of a source that nothing was trained on: its part of that name, or all that it has where it has no parts.
+def load_to_judge(
+    source: str,
+    classes: Sequence[str],
+    fingerprint: str,
+    seed: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> ImageData:
+    """Images for a network that is trained already; those that it was trained on are divided as they were then.
+
+    Of others, the parts are those that there are; all are the test part where there are none.
 
     Args:
         classes: that the images may be of, in the order of the labels.
+        fingerprint, seed: of the images that it was trained on.
 
     Raises:
-        MnasError: there is no such source or part, it has no images that can be read, or one of another class.
+        MnasError: there is no such source, it has no images that can be read, or one of another class.
     """
     raw = _raw(source, progress)
-    found = raw.parts.get("split", raw.parts.get(part))
-    if found is None:
-        raise MnasError(f"data: {source} has no part {part} (only {', '.join(raw.parts)}); choose one of these")
-    images, labels = found
-    if not len(labels):
-        raise MnasError(f"data: {source} has no image that can be read; give others")
-    strange = [raw.classes[label] for label in np.unique(labels) if raw.classes[label] not in classes]
-    if strange:
+    known = _fingerprint(raw)
+    if known == fingerprint:
+        return _divided(source, raw, seed)
+    there = {raw.classes[label] for _, labels in raw.parts.values() for label in np.unique(labels)}
+    if strange := sorted(there - set(classes)):
         raise MnasError(f"data: class {strange[0]!r} of {source} is none of the training's; give images of its classes")
     places = {name: place for place, name in enumerate(classes)}
-    return Part(images, np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)[labels])
+    renumbered = np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)
+    parts = {name: Part(images, renumbered[labels]) for name, (images, labels) in raw.parts.items()}
+    parts["test"] = parts.pop("split", parts.get("test", _NOTHING))
+    if not there:
+        raise MnasError(f"data: {source} has no image that can be read; give others")
+    train, val, test = (parts.get(name, _NOTHING) for name in PARTS)
+    return ImageData(source, tuple(classes), train, val, test, known, test.side, tuple(raw.skipped))
 
 
 def _held_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

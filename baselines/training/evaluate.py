@@ -75,7 +75,7 @@ def evaluate(
         MnasError: the part has no images.
     """
     if not len(part):
-        raise MnasError("evaluate: there are no test images; choose the part val, or give a folder test")
+        raise MnasError("part: there are no such images; choose another of train, val, test, or give others as --data")
     device = device or device_here()
     logits = logits_of(network.to(device), part, side, device, at_once)
     labels = torch.from_numpy(part.labels)

@@ -9,17 +9,20 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,34 +109,49 @@ class Files:
 
     def size(self, index: int) -> tuple[int, int]:
         """As `Images`; of a JPEG, all is read but only an eighth of each side made."""
-        with _opened(self._files[index]) as image:
+        from PIL import Image, ImageOps
+
+        file = self._files[index]
+        with reading(str(file)), Image.open(file) as image:
             size = image.size
             image.draft(None, (1, 1))
-            image.load()
+            ImageOps.exif_transpose(image).load()
         return size
 
 
 def decode(file: Path) -> Pixels:
     """An image file as uint8 of shape (height, width, 3), upright. Raises `OSError`, which names it."""
+    from PIL import Image
+
+    with reading(str(file)), Image.open(file) as image:
+        return pixels_of(image)
+
+
+def pixels_of(image: Image) -> Pixels:
+    """An image of Pillow as uint8 of shape (height, width, 3), upright."""
     from PIL import Image, ImageOps
 
-    with _opened(file) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):  # of which Pillow would keep the values up to 255, and make white of others
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return np.asarray(upright.convert("RGB"))
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # of which Pillow would keep the values up to 255, and make white of others
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return np.asarray(upright.convert("RGB"))
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image]:
-    """An image of Pillow, whose errors inside become an `OSError` that names the file."""
+def reading(name: str) -> Iterator[None]:
+    """Whatever Pillow raises inside becomes an `OSError` that names the image.
+
+    It has an ``errno`` where the system is at fault and not the image.
+    """
     from PIL import Image
 
+    kinds = (OSError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError, LookupError, TypeError)
     try:
-        with Image.open(file) as image:
-            yield image
-    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError) as error:
-        raise OSError(f"{file} cannot be read ({error})") from None
+        yield
+    except (*kinds, AttributeError, struct.error, OverflowError) as error:
+        failure = OSError(f"{name} cannot be read ({error})")
+        failure.errno = getattr(error, "errno", None)
+        raise failure from None
 
 
 @dataclass(frozen=True)
@@ -165,49 +183,93 @@ def usable(images: Images, labels: Labels, skipped: list[str], progress: Callabl
         progress: is told of what takes long.
     """
     key = hashlib.sha256(images.identity.encode()).hexdigest()[:24]
-    place = cache_folder() / key
-    if not place.is_dir():
-        _look_through(images, place, progress)
-    sizes = np.load(place / "sizes.npy")
+    sizes, packed = _kept(cache_folder() / key) or _look_through(images, cache_folder() / key, progress)
     good = np.flatnonzero(sizes[:, 0])
     skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
-    if (place / "images.npy").exists():
-        return np.load(place / "images.npy", mmap_mode="r"), labels[good]
+    if packed is not None:
+        return packed, labels[good]
     return images if len(good) == len(images) else Chosen(images, good), labels[good]
 
 
-def _look_through(images: Images, place: Path, progress: Callable[[str], None]) -> None:
-    """Write what there is to know of the images: whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=place.parent, prefix="making-"))
+# The sides of every image, 0 and 0 of those that cannot be read, and the others as one array where they are packed.
+Found = tuple[NDArray[np.int32], Any]
+SIZES, PACKED = "sizes.npy", "images.npy"
+
+
+def _kept(place: Path) -> Found | None:
+    """What was found before; None where nothing was, or its files were damaged."""
     try:
-        sizes = _sizes(images, progress)
-        np.save(making / "sizes.npy", sizes)
-        good = np.flatnonzero(sizes[:, 0])
-        kinds = np.unique(sizes[good], axis=0)
-        if len(kinds) == 1 and kinds[0, 0] == kinds[0, 1] <= PACKED_SIDE:
-            side = int(kinds[0, 0])
-            packed = np.lib.format.open_memmap(
-                making / "images.npy", mode="w+", dtype=np.uint8, shape=(len(good), side, side, 3)
-            )
-            for row, index in enumerate(good):
-                packed[row] = images[int(index)]
-            packed.flush()
-        making.rename(place)
-    except OSError:
-        if not place.is_dir():  # another process was not faster, so it is a fault
-            raise
+        sizes = np.load(place / SIZES)
+        packed = np.load(place / PACKED, mmap_mode="r") if (place / PACKED).exists() else None
+    except (OSError, ValueError, EOFError):
+        return None
+    return sizes, None if packed is None else packed[: np.count_nonzero(sizes[:, 0])]
+
+
+def _look_through(images: Images, place: Path, progress: Callable[[str], None]) -> Found:
+    """Find out, and keep what was found, whole or not at all. Raises `MnasError` where there is no room for that."""
+    making = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(dir=place.parent, prefix="making-"))
+    except OSError as error:
+        progress(f"{place.parent} cannot be written ({error.strerror}), so images are looked through every time")
+    try:
+        sizes, lasting = _sizes(images, progress)
+        packed = _packed(images, sizes, making)
+        if making is not None and lasting:
+            np.save(making / SIZES, sizes)
+            with suppress(OSError):  # another process was faster
+                making.rename(place)
+    except OSError as error:
+        raise MnasError(
+            f"data: {place.parent} cannot be written ({error.strerror or error}); make room there, or set "
+            "XDG_CACHE_HOME to another folder"
+        ) from None
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        if making is not None:
+            shutil.rmtree(making, ignore_errors=True)
+    return sizes, packed
 
 
-def _sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.int32]:
-    """Of each image the two sides, or 0 and 0 where it cannot be read: shape (N, 2)."""
+def _packed(images: Images, sizes: NDArray[np.int32], making: Path | None) -> Any:
+    """The images that can be read as one array, in a file of the folder if there is one; None where they do not fit.
+
+    The sizes of those that cannot be read after all are set to 0.
+    """
+    good = np.flatnonzero(sizes[:, 0])
+    kinds = np.unique(sizes[good], axis=0)
+    if len(kinds) != 1 or kinds[0, 0] != kinds[0, 1] or kinds[0, 0] > PACKED_SIDE:
+        return None
+    shape = (len(good), int(kinds[0, 0]), int(kinds[0, 0]), 3)
+    if making is None:
+        packed = np.empty(shape, dtype=np.uint8)
+    else:
+        packed = np.lib.format.open_memmap(making / PACKED, mode="w+", dtype=np.uint8, shape=shape)
+        with (making / PACKED).open("r+b") as stream:  # or a full disk would end the process without a word
+            os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    count = 0
+    for index in map(int, good):
+        try:
+            packed[count] = images[index]
+        except OSError:
+            sizes[index] = 0
+        else:
+            count += 1
+    packed.flags.writeable = False
+    return packed[:count]
+
+
+def _sizes(images: Images, progress: Callable[[str], None]) -> tuple[NDArray[np.int32], bool]:
+    """Of each image the two sides, or 0 and 0 where it cannot be read, of shape (N, 2); and whether that will last."""
+    passing = []
 
     def size(index: int) -> tuple[int, int]:
         try:
             return images.size(index)
-        except OSError:
+        except OSError as error:
+            if error.errno is not None:  # a network's disk that was away, say
+                passing.append(index)
             return 0, 0
 
     found = np.zeros((len(images), 2), dtype=np.int32)
@@ -219,7 +281,7 @@ def _sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.int32]
             if time.monotonic() - told >= TOLD_SECONDS:
                 progress(f"looked through {block.stop:,} of {len(images):,} images, which is done once")
                 told = time.monotonic()
-    return found
+    return found, not passing
 
 
 def cache_folder() -> Path:

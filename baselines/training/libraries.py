@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.training.images import pixels_of, reading
 from search_spaces.errors import MnasError, shorten, unknown_name
 
 
@@ -35,12 +36,8 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        from PIL import ImageOps
-
-        try:
-            return np.asarray(ImageOps.exif_transpose(self.rows[int(index)][self.column]).convert("RGB"))
-        except (OSError, ValueError, SyntaxError, AttributeError) as error:  # damaged, or no image at all
-            raise OSError(f"{self.name(index)} cannot be read ({error})") from None
+        with reading(self.name(index)):  # damaged, or no image at all
+            return pixels_of(self.rows[int(index)][self.column])
 
     def name(self, index: int) -> str:
         """As `baselines.training.images.Images`."""

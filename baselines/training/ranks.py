@@ -20,6 +20,7 @@ from torch import multiprocessing
 
 from baselines.interrupts import end_with_parent, interrupts_held
 from baselines.training.run import check_devices, train_in
+from baselines.training.train import DivergenceError
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _word(said: Any, watch: Callable[[Progress], None]) -> bool:
         word = said.get(timeout=LOOK_SECONDS)
     except Empty:
         return False
-    if isinstance(word, str):
-        raise MnasError(word)
+    if isinstance(word, MnasError):
+        raise word
     watch(word)
     return True
 
@@ -93,7 +94,7 @@ def _rank(rank: int, devices: int, port: int, folder: Path, said: Any, stopping:
     try:
         train_in(folder, None, said.put, stopping.is_set if rank == 0 else _never)
     except MnasError as error:
-        said.put(str(error))
+        said.put((DivergenceError if isinstance(error, DivergenceError) else MnasError)(str(error)))
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from baselines.training.train import Progress
 
 SETTINGS, SPEC, HISTORY = "training.json", "spec.yaml", "history.csv"
+HISTORY_COLUMNS = ("epoch", "step", "loss", "learning_rate", "val_accuracy")
 WEIGHTS, RAW_WEIGHTS = "weights.safetensors", "raw.safetensors"
 # A baseline, or a network of torchvision.
 Subject = BaselineSpec | Comparator
@@ -233,19 +234,20 @@ def planned(
     subject = trained_subject(subject, data, resolution, width)
     gpus = torch.cuda.device_count()
     check_devices(settings.devices, gpus)
-    batch = settings.recipe.batch
-    if batch > len(data.train):
-        batch = len(data.train) // max(1, settings.devices) * max(1, settings.devices)
+    batch, count = settings.recipe.batch, len(data.train)
+    devices = settings.devices or next(some for some in range(max(1, gpus), 0, -1) if batch % some == 0)
+    if devices > count:
+        raise MnasError(f"devices: {devices} are more than the {count} images to train on; give fewer")
     settings = replace(
         settings,
         data=_absolute(settings.data),
         weights=settings.weights and _absolute(settings.weights),
-        recipe=settings.recipe.with_values(batch=batch),
+        recipe=settings.recipe.with_values(batch=min(batch, count) // devices * devices),
         fingerprint=data.fingerprint,
         classes=data.classes,
         network=subject.name if isinstance(subject, Comparator) else "",
         resolution=subject.resolution if isinstance(subject, Comparator) else None,
-        devices=settings.devices or next(count for count in range(max(1, gpus), 0, -1) if batch % count == 0),
+        devices=devices,
     )
     _initial(subject, settings)
     plan = plan_memory(
@@ -269,7 +271,9 @@ def check_devices(devices: int, gpus: int) -> None:
 
 def _absolute(source: str) -> str:
     """A path that is there, so that it is found from every folder; a data set's name as it is."""
-    return str(Path(source).absolute()) if Path(source).exists() else source
+    prefix = "hf:" if source.startswith("hf:") else ""  # whose sets may be folders too
+    path = Path(source.removeprefix(prefix))
+    return f"{prefix}{path.absolute()}" if path.exists() else source
 
 
 def _initial(subject: Subject, settings: TrainingSettings) -> Mapping[str, Tensor] | None:
@@ -333,7 +337,8 @@ def data_of(settings: TrainingSettings) -> ImageData:
     if data.fingerprint != settings.fingerprint:
         raise MnasError(
             f"data: {settings.data} is not what it was (fingerprint {data.fingerprint}, then "
-            f"{settings.fingerprint}); bring the old images back, or begin a new training"
+            f"{settings.fingerprint}); bring the old images back, begin a new training, or have others judged "
+            "(mnas evaluate --data)"
         )
     return data
 
@@ -375,15 +380,15 @@ def _scalars(progress: Progress) -> Mapping[str, float]:
 
 
 def _append(file: Path, progress: Progress) -> None:
-    """Add an epoch's line; one that is there already, of before a kill, is not written twice."""
+    """Add an epoch's line, in the place of its own and later ones of before a kill, which another rate may have had."""
     try:
-        lines = list(csv.reader(file.read_text().splitlines())) if file.exists() else []
-        with file.open("a", newline="") as stream:
-            writer = csv.writer(stream)
-            if not lines:
-                writer.writerow(["epoch", "step", "loss", "learning_rate", "val_accuracy"])
-            if all(line[0] != str(progress.epoch) for line in lines):
-                writer.writerow([progress.epoch, progress.step, progress.loss, progress.rate, progress.accuracy])
+        lines = list(csv.reader(file.read_text().splitlines()))[1:] if file.exists() else []
+        lines = [line for line in lines if int(line[0]) < progress.epoch]
+        values = [progress.epoch, progress.step, progress.loss, progress.rate, progress.accuracy]
+        making = file.with_suffix(".new")
+        with making.open("w", newline="") as stream:
+            csv.writer(stream).writerows([HISTORY_COLUMNS, *lines, values])
+        os.replace(making, file)
     except OSError as error:
         raise MnasError(f"{file}: cannot be written ({error.strerror}); make room, then go on with --resume") from None
 

@@ -38,6 +38,10 @@ FIRST_WEIGHTS, AUGMENTATION = 2**31, 2**16
 LOOK_EVERY, LOOK_SECONDS = 20, 1.0
 
 
+class DivergenceError(MnasError):
+    """A loss or a weight is no number any more."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a training is; given after every `LOOK_EVERY` steps, `LOOK_SECONDS` and epochs.
@@ -118,7 +122,8 @@ def train(
 
     Raises:
         KeyboardInterrupt: it was to stop before its end.
-        MnasError: classes do not fit, the loss is no number any more, or a checkpoint is of something else.
+        DivergenceError: the loss is no number any more.
+        MnasError: classes do not fit, or a checkpoint is of something else.
     """
     if network.num_classes != len(data.classes):
         raise MnasError(
@@ -220,10 +225,10 @@ class _Training:
                     raise KeyboardInterrupt
 
     def _fail(self, what: str) -> NoReturn:
-        kept = f"the state of step {self._keeper.step} is kept: go on with --resume and a lower --learning-rate"
-        raise MnasError(
-            f"train: {what} at step {self._step} of {self.steps}; {kept if self._keeper.keeps else 'lower its rate'}"
+        kept = (
+            f"the state of step {self._keeper.step} is kept" if self._keeper.keeps else "the learning rate is too high"
         )
+        raise DivergenceError(f"train: {what} at step {self._step} of {self.steps}; {kept}")
 
     def _train_on(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """One step; its loss and its learning rate."""
@@ -317,15 +322,15 @@ def _average(network: nn.Module, recipe: Recipe, device: torch.device) -> Any:
     """torch's moving average of a network, with TensorFlow's decay that warms up, over batch-norm statistics too."""
     from torch.optim.swa_utils import AveragedModel
 
-    def mix(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
-        weight = 1 - recipe.average_decay(int(count))
+    def mix(averages: list[Tensor], currents: list[Tensor], _: Tensor | int) -> None:
+        weight = 1 - recipe.average_decay(int(averaged.n_averaged))
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, currents, weight)
         else:  # how many batches batch norm has seen
             torch._foreach_copy_(averages, currents)
 
     averaged = AveragedModel(network, multi_avg_fn=mix, use_buffers=True).to(device)  # type: ignore[arg-type]
-    # Which is read at every step, and must not wait for the device.
+    # Which is read at every step, and must not wait for the device, where torch has a copy of it.
     averaged.n_averaged = averaged.n_averaged.cpu()
     return averaged
 

@@ -14,7 +14,7 @@ from baselines.training import comparison
 from baselines.training.comparison import Contestant, Plan, begin_comparison, paired_difference
 from baselines.training.data import load_data
 from baselines.training.recipe import load_recipe
-from baselines.training.run import WEIGHTS, TrainingSettings, opened, planned
+from baselines.training.run import WEIGHTS, TrainingSettings, opened, planned, relearn
 from nas.__main__ import main
 from tests.baselines.training.images import write_folders
 
@@ -127,6 +127,19 @@ def test_batch_norm_sees_parts_of_one_size_in_all_networks(images: str) -> None:
     assert [settings.micro_batches for _, settings in trainings] == [4, 1]
     begin_comparison(Path("c"), Plan(("efficientnet_b0", "mnasnet_b1"), 1, "epochs"), trainings)
     assert {opened(folder)[1].micro_batches for folder in Path("c").iterdir() if folder.is_dir()} == {4}
+
+
+def test_a_rate_too_high_and_recipes_of_their_own(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All networks have one recipe; a training that was given another is not compared."""
+    two = ("efficientnet_b0", "mnasnet_b1", "--data", images, *OPTIONS, "--seeds", "1", "--epochs", "1")
+    assert main(["compare", *two, "--learning-rate", "0.1", "--out", "c"]) == 0
+    settings = opened(Path("c/mnasnet_b1-seed0"))[1]
+    assert settings.recipe.learning_rate == 0.1
+    Path("c/mnasnet_b1-seed0", WEIGHTS).unlink()
+    relearn(Path("c/mnasnet_b1-seed0"), 0.05)
+    capsys.readouterr()
+    assert main(["compare", "--train", "--resume", "c"]) == 2
+    assert "mnasnet_b1-seed0 has a recipe of its own by now" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

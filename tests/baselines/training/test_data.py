@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -14,10 +17,11 @@ import torch
 from PIL import Image
 
 from baselines.training.batches import batches_of
-from baselines.training.data import ImageData, load_data, load_part, stratified
+from baselines.training.data import ImageData, load_data, load_to_judge, stratified
 from baselines.training.images import cache_folder, decode
 from search_spaces import MnasError
 from tests.baselines.training.images import COLOURS, pixels, write_folders
+from tests.processes import environment
 
 
 @pytest.fixture(autouse=True)
@@ -145,17 +149,104 @@ def test_packed_images_stay_in_their_file(tmp_path: Path) -> None:
     assert isinstance(data.train.source[0], np.memmap)
 
 
-def test_a_part_of_other_images_is_judged_whole(tmp_path: Path) -> None:
-    classes = tuple(COLOURS)
-    whole, parts = write_folders(tmp_path / "whole", count=4), tmp_path / "parts"
+def test_images_to_judge(tmp_path: Path) -> None:
+    """Those of the training as they were divided then, wherever they lie; of others the parts there are, or all."""
+    trained = load_data(str(write_folders(tmp_path / "images", count=20)), seed=3)
+
+    def judged(source: Path) -> ImageData:
+        return load_to_judge(str(source), trained.classes, trained.fingerprint, 3)
+
+    copy = judged(write_folders(tmp_path / "copy", count=20))
+    assert [contents(part) for part in (copy.val, copy.test)] == [
+        contents(part) for part in (trained.val, trained.test)
+    ]
+    whole = judged(write_folders(tmp_path / "whole", count=4, seed=1))
+    assert np.bincount(whole.test.labels).tolist() == [4, 4, 4]
+    assert (len(whole.train), len(whole.val)) == (0, 0)
+    parts = tmp_path / "parts"
     write_folders(parts / "test", count=3)
     (parts / "test" / "blue").rename(tmp_path / "blue")  # a class may be missing
-    assert np.bincount(load_part(str(whole), classes, "test").labels).tolist() == [4, 4, 4]
-    assert load_part(str(parts), classes, "test").labels.tolist() == [1, 1, 1, 2, 2, 2]
-    with pytest.raises(MnasError, match=r"has no part val \(only test\)"):
-        load_part(str(parts), classes, "val")
-    with pytest.raises(MnasError, match=r"class 'green' of .* is none of the training's"):
-        load_part(str(parts), ("blue", "red"), "test")
+    assert judged(parts).test.labels.tolist() == [1, 1, 1, 2, 2, 2]
+    (tmp_path / "blue").rename(parts / "test" / "violet")
+    with pytest.raises(MnasError, match=r"class 'violet' of .* is none of the training's"):
+        judged(parts)
+
+
+def test_a_fault_that_passes_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that was away for a moment; damage of the image itself is."""
+    root = write_folders(tmp_path / "images")
+    opened = Image.open
+
+    def away(file: Path, *arguments: object) -> Image.Image:
+        if Path(file).parent.name == "red":
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(file, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", away)
+        with pytest.raises(MnasError, match=r"class 'red' of .* has no image"):
+            load_data(str(root))
+    assert load_data(str(root)).skipped == ()
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+@pytest.mark.parametrize("side", [16, 200])
+def test_what_cannot_be_turned_upright_is_left_out(tmp_path: Path, side: int, kind: str) -> None:
+    """An image that is whole but for the note of its camera."""
+    root = write_folders(tmp_path / "images", side=side)
+    Image.fromarray(pixels("red", 1, side)[0]).save(root / "red" / f"a.{kind}", exif=b"Exif\0\0II*\0\xff\xff")
+    data = load_data(str(root))
+    for part in (data.train, data.val, data.test):
+        assert len(contents(part)) == len(part)
+
+
+def test_without_a_cache_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(write_folders(tmp_path / "images"))
+    kept = load_data(root)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    said: list[str] = []
+    anew = load_data(root, progress=said.append)
+    assert contents(anew.train) == contents(kept.train)
+    assert anew.fingerprint == kept.fingerprint
+    (line,) = said
+    assert "cannot be written (Not a directory), so images are looked through every time" in line
+
+
+def test_a_cache_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(
+        MnasError, match=r"data: .*images cannot be written \(No space left on device\); make room there"
+    ):
+        load_data(str(write_folders(tmp_path / "images")))
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_readers_do_not_see_an_interrupt(tmp_path: Path) -> None:
+    """Not even the first ones of a process, with which multiprocessing starts a helper that lets signals through."""
+    root = write_folders(tmp_path / "images", side=140)
+    code = """if __name__ == "__main__":
+        import multiprocessing, signal, sys
+        import numpy as np, torch
+        from pathlib import Path
+        from baselines.training.batches import batches_of
+        from baselines.training.data import load_data
+        part = load_data(sys.argv[1]).train
+        read = batches_of(part, 32, torch.device("cpu"), None).read([np.arange(4)], 0)
+        next(read)
+        for child in multiprocessing.active_children():
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+            print(bool(blocked & 1 << signal.SIGINT - 1))"""
+    script = tmp_path / "read.py"
+    script.write_text(code)
+    found = subprocess.run(
+        [sys.executable, script, root], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert set(found.stdout.split()) == {"True"}
 
 
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:

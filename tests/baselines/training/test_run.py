@@ -16,11 +16,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from baselines.cli_train import _class_table
 from baselines.comparators import load_any
 from baselines.intervals import wilson
 from baselines.spec import BaselineSpec
 from baselines.training.data import Part, load_data
-from baselines.training.evaluate import evaluate
+from baselines.training.evaluate import Evaluation, evaluate
 from baselines.training.recipe import load_recipe
 from baselines.training.run import (
     HISTORY,
@@ -236,6 +237,8 @@ def test_other_images_than_then_are_refused(images: Path, capsys: pytest.Capture
     assert "is not what it was (fingerprint" in capsys.readouterr().err
     assert main(["evaluate", "t", "--data", str(images), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 179
+    assert main(["evaluate", "t", "--data", str(images)]) == 0
+    assert "whether it saw some of them is not known" in " ".join(capsys.readouterr().out.split())
     assert main(["evaluate", "t", "--part", "tset"]) == 2
     assert "part: 'tset' is none of train, val, test" in capsys.readouterr().err
 
@@ -259,9 +262,12 @@ def test_another_learning_rate_to_go_on_with(images: Path, capsys: pytest.Captur
     settings = TrainingSettings(data=str(images), recipe=recipe.with_values(momentum=1.0, weight_decay=1.0))
     begin(Path("t"), *planned(subject, data, settings, width=0.25)[:2])
     assert main(["train", "--resume", "t"]) == 2
-    assert "go on with --resume and a lower --learning-rate" in capsys.readouterr().err
+    assert "go on with a lower rate: mnas train --resume t --learning-rate 25" in capsys.readouterr().err
     assert main(["train", "--resume", "t", "--learning-rate", "0.001"]) == 0
     assert opened(Path("t"))[1].recipe == replace(settings.recipe, learning_rate=0.001)
+    lines = [line.split(",") for line in Path("t", HISTORY).read_text().splitlines()[1:]]
+    assert [line[0] for line in lines] == ["1", "2"]
+    assert all(float(line[3]) < 0.001 for line in lines)  # nothing is left of the first course
     capsys.readouterr()
     assert main(["train", "--resume", "t", "--learning-rate", "0.1"]) == 2
     assert "the training in t is at its end" in capsys.readouterr().err
@@ -288,6 +294,24 @@ def test_ctrl_c_while_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert main(["train", "--resume", "cut"]) == 0
     ours, theirs = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
     assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_a_batch_of_all_images_is_divided_among_all_gpus(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    subject, data = load_any("efficientnet_b0"), load_data(str(images))
+    settings = TrainingSettings(data=str(images), recipe=load_recipe("proxy").with_values(batch=4096), devices=0)
+    _, found, plan = planned(subject, data, settings, width=0.2)
+    assert (found.devices, found.recipe.batch, plan.batch) == (8, 144, 18)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(MnasError, match="devices: 512 are more than the 147 images"):
+        planned(subject, data, replace(settings, devices=512), width=0.2)
+
+
+def test_classes_without_images_are_not_the_worst() -> None:
+    confusion = np.array([[9, 1, 0], [0, 0, 0], [3, 0, 1]])
+    found = Evaluation(14, 10 / 14, 1.0, (0.4, 0.9), 0.5, confusion)
+    table = _class_table(found, ("a", "b", "c"))
+    assert list(table.columns[0].cells) == ["c", "a"]
 
 
 def test_more_gpus_than_there_are() -> None:
