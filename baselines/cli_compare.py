@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines.cli_train import load_images, training_progress
+from baselines.cli_train import skipped_lines, training_progress
 from baselines.comparators import load_any
 from baselines.console import (
     count,
@@ -142,6 +142,7 @@ def _training(what: str, epochs: int) -> Iterator[Any]:
 def _begun(arguments: argparse.Namespace) -> Path:
     """The folder of a new comparison."""
     from baselines.training.comparison import Plan, begin_comparison
+    from baselines.training.data import load_data
     from baselines.training.recipe import load_recipe
     from baselines.training.run import TrainingSettings, check_empty, check_installed, planned
 
@@ -154,7 +155,9 @@ def _begun(arguments: argparse.Namespace) -> Path:
     check_installed()
     if arguments.out:
         check_empty(arguments.out)
-    data = load_images(arguments.data, 0)
+    data = load_data(arguments.data)
+    for line in skipped_lines(data):
+        print(f"mnas: {line}", file=sys.stderr)
     if not len(data.test):
         raise MnasError(f"data: {arguments.data} has no test images; give a folder test, or one folder to be divided")
     trainings = []

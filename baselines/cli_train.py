@@ -166,6 +166,7 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, TrainingSettings, MemoryPlan]:
     """Images, network, settings and memory of a new training; nothing is written."""
+    from baselines.training.data import load_data
     from baselines.training.recipe import load_recipe
     from baselines.training.run import TrainingSettings, check_empty, check_installed, planned
 
@@ -176,7 +177,7 @@ def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, Trainin
     if arguments.out:
         check_empty(arguments.out)
     seed = arguments.seed or 0
-    subject, data = load_any(arguments.spec), load_images(arguments.data, seed)
+    subject, data = load_any(arguments.spec), load_data(arguments.data, seed)
     return data, *planned(
         subject,
         data,
@@ -194,18 +195,6 @@ def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, Trainin
         memory=arguments.memory,
         micro_batch=arguments.micro_batch,
     )
-
-
-def load_images(source: str, seed: int) -> ImageData:
-    """The images that a person gives; what takes long is said on stderr."""
-    from baselines.training.data import load_data
-
-    return load_data(source, seed, say)
-
-
-def say(text: str) -> None:
-    """Tell on stderr what takes long."""
-    print(f"mnas: {text}", file=sys.stderr, flush=True)
 
 
 def _network_text(subject: Subject) -> str:
@@ -308,7 +297,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         raise MnasError(f"part: {arguments.part!r} is none of {', '.join(PARTS)}; choose one")
     subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
     if arguments.data:
-        data = load_to_judge(arguments.data, settings.classes, settings.fingerprint, settings.seed, say)
+        data = load_to_judge(arguments.data, settings.classes, settings.fingerprint, settings.seed, arguments.part)
     else:
         data = data_of(settings)
     found = evaluate(network, getattr(data, arguments.part), network_of(subject).resolution, at_once=settings.at_once)
@@ -336,7 +325,7 @@ def _class_table(found: Evaluation, classes: Sequence[str]) -> Table:
     judged = [label for label in range(len(recall)) if not math.isnan(recall[label])]
     worst: Sequence[int] = sorted(judged, key=lambda label: recall[label])[:SHOWN_CLASSES]
     columns = [("class", "left"), ("images", "right"), ("recall", "right"), ("most often taken for", "left")]
-    shown = f", the {len(worst)} worst of {len(recall)}" if len(worst) < len(recall) else ""
+    shown = f", the {len(worst)} worst of {len(judged)}" if len(worst) < len(judged) else ""
     table = titled_table(f"Classes{shown}", columns)
     for label in worst:
         row = found.confusion[label].copy()

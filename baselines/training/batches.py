@@ -87,8 +87,8 @@ class FileBatches:
             for images, indices in zip(reading, batches, strict=True):
                 labels = torch.from_numpy(self._part.labels[indices])
                 yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
-        except OSError as error:  # its last line is the reader's
-            said = str(error).strip().splitlines()[-1].removeprefix("OSError: ")
+        except (OSError, MnasError) as error:  # whose last line is the reader's
+            said = str(error).strip().splitlines()[-1].partition(": ")[2].removeprefix("data: ").partition("; bring")[0]
             raise MnasError(f"data: {said}, which it could at first; bring it back, then go on") from None
 
 

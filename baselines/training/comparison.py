@@ -7,6 +7,7 @@ import math
 import os
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -212,13 +213,16 @@ def run_comparison(
     from baselines.training.train import hits_of
 
     plan = opened_comparison(folder)
+    recipes = {own: _lasting(opened(own)[1]) for _, _, own in plan.folders(folder)}
+    ((usual, _),) = Counter(recipes.values()).most_common(1)
+    for own, recipe in recipes.items():
+        if recipe != usual:
+            raise MnasError(f"compare: {own} has a recipe of its own by now; compare anew, in another folder")
     device = device_here()
     hits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in plan.networks}
     trained: dict[str, tuple[Subject, TrainingSettings]] = {}
     for number, (name, seed, own) in enumerate(plan.folders(folder), 1):
         subject, settings = trained[name] = opened(own)
-        if _lasting(settings) != _lasting(trained[plan.networks[0]][1]):
-            raise MnasError(f"compare: {own} has a recipe of its own by now; compare anew, in another folder")
         what = f"{number}/{len(plan.networks) * plan.seeds} {name}, seed {seed}"
         with progress(what, settings.recipe.epochs) as watch:
             data, _ = run_training(own, watch, stop)

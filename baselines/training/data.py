@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.training.archives import read_cifar, read_idx
-from baselines.training.images import Chosen, Files, Labels, cache_folder, usable
+from baselines.training.images import Chosen, Files, Labels, cache_folder, tell, usable
 from baselines.training.libraries import read_hugging_face, read_torchvision
 from search_spaces.errors import MnasError
 
@@ -112,7 +112,7 @@ class Raw:
     skipped: list[str] = field(default_factory=list)
 
 
-def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = lambda text: None) -> ImageData:
+def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = tell) -> ImageData:
     """The images that a source names; see the module.
 
     Args:
@@ -155,7 +155,8 @@ def load_to_judge(
     classes: Sequence[str],
     fingerprint: str,
     seed: int,
-    progress: Callable[[str], None] = lambda text: None,
+    part: str,
+    progress: Callable[[str], None] = tell,
 ) -> ImageData:
     """Images for a network that is trained already; those that it was trained on are divided as they were then.
 
@@ -164,25 +165,26 @@ def load_to_judge(
     Args:
         classes: that the images may be of, in the order of the labels.
         fingerprint, seed: of the images that it was trained on.
+        part: that is to be judged.
 
     Raises:
-        MnasError: there is no such source, it has no images that can be read, or one of another class.
+        MnasError: there is no such source, or the part has no images that can be read, or one of another class.
     """
     raw = _raw(source, progress)
     known = _fingerprint(raw)
     if known == fingerprint:
         return _divided(source, raw, seed)
-    there = {raw.classes[label] for _, labels in raw.parts.values() for label in np.unique(labels)}
+    raw.parts = {"test" if name == "split" else name: images for name, images in raw.parts.items()}
+    if part not in raw.parts or not len(raw.parts[part][1]):
+        raise MnasError(f"part: {source} has no {part} images (only {', '.join(raw.parts)}); choose another part")
+    there = {raw.classes[label] for label in np.unique(raw.parts[part][1])}
     if strange := sorted(there - set(classes)):
         raise MnasError(f"data: class {strange[0]!r} of {source} is none of the training's; give images of its classes")
     places = {name: place for place, name in enumerate(classes)}
     renumbered = np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)
     parts = {name: Part(images, renumbered[labels]) for name, (images, labels) in raw.parts.items()}
-    parts["test"] = parts.pop("split", parts.get("test", _NOTHING))
-    if not there:
-        raise MnasError(f"data: {source} has no image that can be read; give others")
     train, val, test = (parts.get(name, _NOTHING) for name in PARTS)
-    return ImageData(source, tuple(classes), train, val, test, known, test.side, tuple(raw.skipped))
+    return ImageData(source, tuple(classes), train, val, test, known, parts[part].side, tuple(raw.skipped))
 
 
 def _held_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,11 +5,13 @@ What was found is kept in the cache: which images can be read, and the array, wh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +34,8 @@ PACKED_SIDE = 128
 # So many are looked through between two chances to stop.
 BLOCK = 1024
 TOLD_SECONDS = 10.0
+# Faults of a disk, a network or a process.
+PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT)
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -86,11 +90,10 @@ class Files:
 
     @property
     def identity(self) -> str:
-        """As `Images`: place, names, sizes and times."""
+        """As `Images`: place, names, sizes, times and permissions."""
         stats = [(str(file.relative_to(self._root)), file.stat()) for file in self._files]
-        return json.dumps(
-            ["files", str(self._root.resolve()), [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
-        )
+        files = [[name, stat.st_size, stat.st_mtime_ns, stat.st_mode] for name, stat in stats]
+        return json.dumps(["files", str(self._root.resolve()), files])
 
     def __len__(self) -> int:
         return len(self._files)
@@ -141,17 +144,18 @@ def pixels_of(image: Image) -> Pixels:
 def reading(name: str) -> Iterator[None]:
     """Whatever Pillow raises inside becomes an `OSError` that names the image.
 
-    It has an ``errno`` where the system is at fault and not the image.
+    Raises:
+        MnasError: the system is at fault and not the image, which must not be left out for that.
     """
     from PIL import Image
 
-    kinds = (OSError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError, LookupError, TypeError)
+    kinds = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError)
     try:
         yield
-    except (*kinds, AttributeError, struct.error, OverflowError) as error:
-        failure = OSError(f"{name} cannot be read ({error})")
-        failure.errno = getattr(error, "errno", None)
-        raise failure from None
+    except (*kinds, RuntimeError, struct.error, Image.DecompressionBombError) as error:
+        if getattr(error, "errno", None) in PASSING:
+            raise MnasError(f"data: {name} cannot be read now ({error}); bring it back, or remove it") from None
+        raise OSError(f"{name} cannot be read ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -196,12 +200,20 @@ Found = tuple[NDArray[np.int32], Any]
 SIZES, PACKED = "sizes.npy", "images.npy"
 
 
+def _side(sizes: NDArray[np.int32]) -> int | None:
+    """That of all images where they are packed."""
+    kinds = np.unique(sizes[sizes[:, 0] > 0], axis=0)
+    if len(kinds) != 1 or kinds[0, 0] != kinds[0, 1] or kinds[0, 0] > PACKED_SIDE:
+        return None
+    return int(kinds[0, 0])
+
+
 def _kept(place: Path) -> Found | None:
-    """What was found before; None where nothing was, or its files were damaged."""
+    """What was found before; None where nothing was, or its files were damaged or removed."""
     try:
         sizes = np.load(place / SIZES)
-        packed = np.load(place / PACKED, mmap_mode="r") if (place / PACKED).exists() else None
-    except (OSError, ValueError, EOFError):
+        packed = np.load(place / PACKED, mmap_mode="r") if _side(sizes) else None
+    except (OSError, ValueError, EOFError, IndexError):
         return None
     return sizes, None if packed is None else packed[: np.count_nonzero(sizes[:, 0])]
 
@@ -215,10 +227,12 @@ def _look_through(images: Images, place: Path, progress: Callable[[str], None]) 
     except OSError as error:
         progress(f"{place.parent} cannot be written ({error.strerror}), so images are looked through every time")
     try:
-        sizes, lasting = _sizes(images, progress)
+        sizes = _sizes(images, progress)
         packed = _packed(images, sizes, making)
-        if making is not None and lasting:
+        if making is not None:
             np.save(making / SIZES, sizes)
+            if place.exists() and _kept(place) is None:
+                shutil.rmtree(place)
             with suppress(OSError):  # another process was faster
                 making.rename(place)
     except OSError as error:
@@ -237,11 +251,10 @@ def _packed(images: Images, sizes: NDArray[np.int32], making: Path | None) -> An
 
     The sizes of those that cannot be read after all are set to 0.
     """
-    good = np.flatnonzero(sizes[:, 0])
-    kinds = np.unique(sizes[good], axis=0)
-    if len(kinds) != 1 or kinds[0, 0] != kinds[0, 1] or kinds[0, 0] > PACKED_SIDE:
+    good, side = np.flatnonzero(sizes[:, 0]), _side(sizes)
+    if side is None:
         return None
-    shape = (len(good), int(kinds[0, 0]), int(kinds[0, 0]), 3)
+    shape = (len(good), side, side, 3)
     if making is None:
         packed = np.empty(shape, dtype=np.uint8)
     else:
@@ -256,20 +269,19 @@ def _packed(images: Images, sizes: NDArray[np.int32], making: Path | None) -> An
             sizes[index] = 0
         else:
             count += 1
+    if isinstance(packed, np.memmap):
+        packed.flush()
     packed.flags.writeable = False
     return packed[:count]
 
 
-def _sizes(images: Images, progress: Callable[[str], None]) -> tuple[NDArray[np.int32], bool]:
-    """Of each image the two sides, or 0 and 0 where it cannot be read, of shape (N, 2); and whether that will last."""
-    passing = []
+def _sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.int32]:
+    """Of each image the two sides, or 0 and 0 where it cannot be read: shape (N, 2)."""
 
     def size(index: int) -> tuple[int, int]:
         try:
             return images.size(index)
-        except OSError as error:
-            if error.errno is not None:  # a network's disk that was away, say
-                passing.append(index)
+        except OSError:
             return 0, 0
 
     found = np.zeros((len(images), 2), dtype=np.int32)
@@ -281,7 +293,12 @@ def _sizes(images: Images, progress: Callable[[str], None]) -> tuple[NDArray[np.
             if time.monotonic() - told >= TOLD_SECONDS:
                 progress(f"looked through {block.stop:,} of {len(images):,} images, which is done once")
                 told = time.monotonic()
-    return found, not passing
+    return found
+
+
+def tell(text: str) -> None:
+    """Say on stderr what takes long."""
+    print(f"mnas: {text}", file=sys.stderr, flush=True)
 
 
 def cache_folder() -> Path:

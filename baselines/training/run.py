@@ -383,7 +383,7 @@ def _append(file: Path, progress: Progress) -> None:
     """Add an epoch's line, in the place of its own and later ones of before a kill, which another rate may have had."""
     try:
         lines = list(csv.reader(file.read_text().splitlines()))[1:] if file.exists() else []
-        lines = [line for line in lines if int(line[0]) < progress.epoch]
+        lines = [line for line in lines if line and line[0].isdigit() and int(line[0]) < progress.epoch]
         values = [progress.epoch, progress.step, progress.loss, progress.rate, progress.accuracy]
         making = file.with_suffix(".new")
         with making.open("w", newline="") as stream:

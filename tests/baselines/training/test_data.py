@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import shutil
 import struct
 import subprocess
 import sys
@@ -153,8 +154,8 @@ def test_images_to_judge(tmp_path: Path) -> None:
     """Those of the training as they were divided then, wherever they lie; of others the parts there are, or all."""
     trained = load_data(str(write_folders(tmp_path / "images", count=20)), seed=3)
 
-    def judged(source: Path) -> ImageData:
-        return load_to_judge(str(source), trained.classes, trained.fingerprint, 3)
+    def judged(source: Path, part: str = "test") -> ImageData:
+        return load_to_judge(str(source), trained.classes, trained.fingerprint, 3, part)
 
     copy = judged(write_folders(tmp_path / "copy", count=20))
     assert [contents(part) for part in (copy.val, copy.test)] == [
@@ -170,10 +171,12 @@ def test_images_to_judge(tmp_path: Path) -> None:
     (tmp_path / "blue").rename(parts / "test" / "violet")
     with pytest.raises(MnasError, match=r"class 'violet' of .* is none of the training's"):
         judged(parts)
+    with pytest.raises(MnasError, match=r"has no val images \(only test\)"):
+        judged(parts, "val")
 
 
 def test_a_fault_that_passes_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that was away for a moment; damage of the image itself is."""
+    """A disk that is away for a moment stops, and costs no image; damage of the image itself does."""
     root = write_folders(tmp_path / "images")
     opened = Image.open
 
@@ -184,7 +187,7 @@ def test_a_fault_that_passes_is_not_remembered(tmp_path: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", away)
-        with pytest.raises(MnasError, match=r"class 'red' of .* has no image"):
+        with pytest.raises(MnasError, match=r"red.000.png cannot be read now .*; bring it back, or remove it"):
             load_data(str(root))
     assert load_data(str(root)).skipped == ()
 
@@ -223,6 +226,23 @@ def test_a_cache_that_is_full_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     ):
         load_data(str(write_folders(tmp_path / "images")))
     assert list(cache_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["no array", "short array", "no sizes"])
+def test_what_is_gone_of_the_cache_is_made_again(tmp_path: Path, damage: str) -> None:
+    root = str(write_folders(tmp_path / "images"))
+    before = load_data(root)
+    images = contents(before.test)
+    (place,) = cache_folder().iterdir()
+    if damage == "short array":
+        (place / "images.npy").write_bytes((place / "images.npy").read_bytes()[:1000])
+    else:
+        (place / ("images.npy" if damage == "no array" else "sizes.npy")).unlink()
+    again = load_data(root)
+    assert again.fingerprint == before.fingerprint
+    assert contents(again.test) == images
+    assert [path.name for path in cache_folder().iterdir()] == [place.name]
+    assert len(np.load(place / "images.npy")) == 60  # and kept
 
 
 def test_readers_do_not_see_an_interrupt(tmp_path: Path) -> None:
@@ -318,6 +338,14 @@ def test_a_data_set_of_hugging_face(tmp_path: Path, side: int) -> None:
     assert data.train.side == (16 if side == 16 else None)
     assert (np.array([data.test.images[index] for index in range(6)]) == images[24:]).all()
     assert data.test.labels.tolist() == labels[24:]
+    shutil.copytree(tmp_path / "set", tmp_path / "copy")
+    assert load_data(f"hf:{tmp_path / 'copy'}").fingerprint == data.fingerprint
+    images = images[::-1].copy()
+    images[:, : side // 2] = 0
+    for part, rows in (("train", slice(0, 24)), ("test", slice(24, 30))):
+        values = {"picture": [Image.fromarray(image) for image in images[rows]], "kind": labels[rows]}
+        datasets.Dataset.from_dict(values, features=kinds).to_parquet(tmp_path / "set" / f"{part}.parquet")
+    assert load_data(f"hf:{tmp_path / 'set'}").fingerprint != data.fingerprint
 
 
 def test_damaged_images_of_hugging_face_are_left_out_and_named(tmp_path: Path) -> None:

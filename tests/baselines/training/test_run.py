@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 
 from baselines.cli_train import _class_table
@@ -39,7 +40,7 @@ from baselines.training.train import CHECKPOINT
 from baselines.weights import load_weights, save_weights
 from nas.__main__ import main
 from search_spaces import MnasError
-from tests.baselines.training.images import write_folders
+from tests.baselines.training.images import COLOURS, pixels, write_folders
 from tests.processes import environment
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
@@ -253,6 +254,23 @@ def test_a_training_is_found_from_any_folder(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert main(["evaluate", "../t"]) == 0
+
+
+def test_a_training_on_a_folder_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that are not packed, named from where one stands; begun, evaluated and gone on with."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed; pip install 'mnas[hf]'")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(COLOURS))})
+    rows = [(Image.fromarray(image), name) for name in COLOURS for image in pixels(name, 10, 140)]
+    values = {"image": [image for image, _ in rows], "label": [name for _, name in rows]}
+    Path("set").mkdir()
+    for part in ("train", "test"):
+        datasets.Dataset.from_dict(values, features=kinds).to_parquet(Path("set", f"{part}.parquet"))
+    options = ("--resolution", "32", *OPTIONS, "--epochs", "1", "--out", "t")
+    assert main(["train", "efficientnet_b0", "--data", "hf:set", *options]) == 0
+    assert main(["train", "--resume", "t"]) == 0
+    assert main(["evaluate", "t"]) == 0
 
 
 def test_another_learning_rate_to_go_on_with(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
