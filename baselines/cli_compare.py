@@ -22,6 +22,7 @@ from baselines.console import (
     points,
     print_json,
     quantity,
+    refuse,
     show,
     titled_table,
 )
@@ -60,29 +61,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raise `MnasError` where options of training are given without ``--train``."""
-    for name in ("data", "resume", *OF_TRAINING):
-        if getattr(arguments, name) is not None:
-            raise MnasError(f"{name}: goes with --train; give it too, or leave {_option(name)} out")
-
-
-def _option(name: str) -> str:
-    """As a person writes it."""
-    return f"--{name.replace('_', '-')}"
+    refuse(arguments, ("data", "resume", *OF_TRAINING), "goes with --train; give it too, or leave {} out")
 
 
 def run_trained_comparison(arguments: argparse.Namespace) -> None:
     """Train networks side by side, or go on, and say what their differences are worth."""
     from baselines.training.comparison import opened_comparison, paired_difference, run_comparison
 
-    for name in WITHOUT_TRAINING:
-        if getattr(arguments, name) is not None:
-            raise MnasError(f"{name}: goes without --train; leave --train or --{name} out")
+    refuse(arguments, WITHOUT_TRAINING, "goes without --train; leave --train or {} out")
     if arguments.resume:
         if arguments.specs or arguments.data:
             raise MnasError("resume: a comparison has its own networks and data; leave SPEC and --data out")
-        for name in OF_TRAINING:
-            if getattr(arguments, name) is not None:
-                raise MnasError(f"{name}: a comparison that was begun has its own; leave {_option(name)} out")
+        refuse(arguments, OF_TRAINING, "a comparison that was begun has its own; leave {} out")
         folder: Path = arguments.resume
     else:
         folder = _begun(arguments)

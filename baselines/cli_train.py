@@ -23,6 +23,7 @@ from baselines.console import (
     points,
     print_json,
     quantity,
+    refuse,
     show,
     titled_table,
     whole,
@@ -116,10 +117,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     from baselines.training.run import begin, network_of, opened, relearn, run_training, trained_network
 
     if arguments.resume:
-        for name in OF_A_NEW_ONE:
-            if getattr(arguments, name) is not None:
-                option = name.upper() if name == "spec" else f"--{name.replace('_', '-')}"
-                raise MnasError(f"{name}: a training that was begun has its own; leave {option} out")
+        refuse(arguments, OF_A_NEW_ONE, "a training that was begun has its own; leave {} out")
         folder: Path = arguments.resume
         data = None
         if arguments.learning_rate is not None:

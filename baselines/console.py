@@ -222,3 +222,11 @@ def progress_bar(total: int, what: str) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+def refuse(arguments: argparse.Namespace, names: Sequence[str], rule: str) -> None:
+    """Raise `MnasError` where one of the arguments is given; in the rule, {} is how a person writes it."""
+    for name in names:
+        if getattr(arguments, name) is not None:
+            option = "SPEC" if name == "spec" else f"--{name.replace('_', '-')}"
+            raise MnasError(f"{name}: {rule.format(option)}")

@@ -213,7 +213,8 @@ def run_comparison(
     from baselines.training.train import hits_of
 
     plan = opened_comparison(folder)
-    recipes = {own: _lasting(opened(own)[1]) for _, _, own in plan.folders(folder)}
+    begun = {own: opened(own) for _, _, own in plan.folders(folder)}
+    recipes = {own: _lasting(settings) for own, (_, settings) in begun.items()}
     ((usual, _),) = Counter(recipes.values()).most_common(1)
     for own, recipe in recipes.items():
         if recipe != usual:
@@ -222,7 +223,7 @@ def run_comparison(
     hits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in plan.networks}
     trained: dict[str, tuple[Subject, TrainingSettings]] = {}
     for number, (name, seed, own) in enumerate(plan.folders(folder), 1):
-        subject, settings = trained[name] = opened(own)
+        subject, settings = trained[name] = begun[own]
         what = f"{number}/{len(plan.networks) * plan.seeds} {name}, seed {seed}"
         with progress(what, settings.recipe.epochs) as watch:
             data, _ = run_training(own, watch, stop)

@@ -156,7 +156,6 @@ def load_to_judge(
     fingerprint: str,
     seed: int,
     part: str,
-    progress: Callable[[str], None] = tell,
 ) -> ImageData:
     """Images for a network that is trained already; those that it was trained on are divided as they were then.
 
@@ -170,7 +169,7 @@ def load_to_judge(
     Raises:
         MnasError: there is no such source, or the part has no images that can be read, or one of another class.
     """
-    raw = _raw(source, progress)
+    raw = _raw(source, tell)
     known = _fingerprint(raw)
     if known == fingerprint:
         return _divided(source, raw, seed)

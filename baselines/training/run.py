@@ -249,7 +249,7 @@ def planned(
         resolution=subject.resolution if isinstance(subject, Comparator) else None,
         devices=devices,
     )
-    _initial(subject, settings)
+    _initial(subject, settings)  # which says now what is wrong with the weights, before there is a folder
     plan = plan_memory(
         network_of(subject),
         data,

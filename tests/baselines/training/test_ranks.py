@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +22,7 @@ from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.network import build_network
 from tests.baselines.training.images import write_folders
-from tests.processes import environment
+from tests.baselines.training.interrupted import interrupted_and_gone_on_with
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
 
@@ -72,23 +67,7 @@ def test_two_devices_are_two_parts(images: str) -> None:
 def test_stopped_and_gone_on_with(images: str) -> None:
     """Ctrl-C in the terminal ends all processes with the state kept; the end is that of a training never stopped."""
     options = ("--recipe", "proxy", "--epochs", "8", "--batch", "16", "--width", "0.2", "--devices", "2")
-    command = [sys.executable, "-m", "nas", "train", "efficientnet_b0", "--data", images, *options, "--out"]
-    subprocess.run([*command, "whole"], env=environment(), capture_output=True, check=True)
-    cut = subprocess.Popen(
-        [*command, "cut"], env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not Path("cut", HISTORY).exists():
-        time.sleep(0.05)
-    os.killpg(cut.pid, signal.SIGINT)
-    _, said = cut.communicate(timeout=120)
-    assert cut.returncode == 130, said
-    assert "mnas train --resume cut" in said
-    assert "Traceback" not in said
-    assert Path("cut", CHECKPOINT).exists()
-    assert main(["train", "--resume", "cut", "--json"]) == 0
-    one, other = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
-    assert all((one[name] == other[name]).all() for name in one)
+    interrupted_and_gone_on_with("--data", images, *options)
 
 
 def test_a_loss_that_is_no_number_stops_all(images: str) -> None:

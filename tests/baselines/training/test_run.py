@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -41,6 +39,7 @@ from baselines.weights import load_weights, save_weights
 from nas.__main__ import main
 from search_spaces import MnasError
 from tests.baselines.training.images import COLOURS, pixels, write_folders
+from tests.baselines.training.interrupted import interrupted_and_gone_on_with
 from tests.processes import environment
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
@@ -295,23 +294,7 @@ def test_ctrl_c_while_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The terminal sends it to the readers too; the state is kept, and the end is that of a training never stopped."""
     monkeypatch.chdir(tmp_path)
     write_folders(tmp_path / "images", count=20, side=140)
-    options = ("--data", "images", "--resolution", "32", *OPTIONS, "--epochs", "4")
-    command = [sys.executable, "-m", "nas", "train", "efficientnet_b0", *options, "--out"]
-    subprocess.run([*command, "whole"], env=environment(), capture_output=True, check=True)
-    cut = subprocess.Popen(
-        [*command, "cut"], env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not Path("cut", HISTORY).exists():
-        time.sleep(0.05)
-    os.killpg(cut.pid, signal.SIGINT)
-    _, said = cut.communicate(timeout=120)
-    assert cut.returncode == 130, said
-    assert "Traceback" not in said
-    assert Path("cut", CHECKPOINT).exists()
-    assert main(["train", "--resume", "cut"]) == 0
-    ours, theirs = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))
-    assert all((ours[name] == theirs[name]).all() for name in ours)
+    interrupted_and_gone_on_with("--data", "images", "--resolution", "32", *OPTIONS, "--epochs", "4")
 
 
 def test_a_batch_of_all_images_is_divided_among_all_gpus(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
