@@ -1,4 +1,4 @@
-"""What we know about a network: specs with provenance, the registry, comparison. Imports `search_spaces`."""
+"""Everything about a single network: specs with provenance, the registry, training, export. Uses `search_spaces`."""
 
 from baselines.registry import load, names
 from baselines.spec import BaselineSpec, Figure, Provenance, ScalingRecord, SearchRecord, read_spec, write_spec

@@ -1,6 +1,6 @@
-"""One network under the counting rules of other tools, and what each counts that we do not.
+"""Costs of a network by the counting rules of other tools, split into the parts that each tool counts.
 
-Our MACs are multiply-adds of convolutions and linear layers; see `search_spaces.cost`.
+Our MACs are multiply-adds of convolutions and linear layers only; see `search_spaces.cost`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OtherCount:
-    """What another tool says of a network.
+    """The count of another tool for a network.
 
     Attributes:
-        tool: name and version, or the name of its rules.
-        unit: what its number counts.
-        items: the parts of its number.
-        total: their sum.
+        tool: name and version of the tool, or the name of its rules.
+        unit: unit of the count.
+        items: count by part.
+        total: sum of the parts.
     """
 
     tool: str
@@ -37,7 +37,7 @@ class OtherCount:
 
 
 def count_with_fvcore(architecture: Architecture) -> OtherCount:
-    """fvcore's ``FlopCountAnalysis`` of the network in evaluation mode, by operator."""
+    """The count of fvcore's ``FlopCountAnalysis`` in evaluation mode, by operator."""
     import logging
     import warnings
     from importlib.metadata import version
@@ -47,7 +47,8 @@ def count_with_fvcore(architecture: Architecture) -> OtherCount:
 
     from search_spaces.network import build_network
 
-    logging.getLogger("fvcore").setLevel(logging.ERROR)  # it lists activations and additions, which it does not count
+    # It warns of activations and additions, which it does not count.
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it traces with torch.jit
         network = build_network(architecture).eval()
@@ -58,7 +59,7 @@ def count_with_fvcore(architecture: Architecture) -> OtherCount:
 
 
 def count_with_torch(architecture: Architecture) -> OtherCount:
-    """``torch.utils.flop_counter`` on the network in evaluation mode, by operator."""
+    """The count of ``torch.utils.flop_counter`` in evaluation mode, by operator."""
     import torch
 
     from search_spaces.network import build_network
@@ -71,7 +72,7 @@ def count_with_torch(architecture: Architecture) -> OtherCount:
 
 
 def torch_flops(network: nn.Module, resolution: int) -> dict[str, int]:
-    """What torch's counter says of a network on the meta device for one image, by operator; 2 a multiply-add."""
+    """The count of torch's counter for one image, by operator, on the meta device; a multiply-add is 2."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -81,9 +82,9 @@ def torch_flops(network: nn.Module, resolution: int) -> dict[str, int]:
 
 
 def count_by_thop_rules(architecture: Architecture) -> OtherCount:
-    """What thop 0.1.1 counts, by its rules: poolings as adaptive average pools, activations not at all.
+    """The count by the rules of thop 0.1.1: poolings count as adaptive average pools, activations do not count.
 
-    Batch norm is 4 an element; a pool over n pixels is n + 1 for each channel.
+    Batch norm counts 4 per element, and a pool over n pixels n + 1 per channel.
     """
     elements = sum(
         layer.out_channels * layer.resolution**2

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and never over another one."""
+"""Writing files completely or not at all, and never over an existing one."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from search_spaces.errors import MnasError
 
 
 def new_folder(name: str) -> Path:
-    """A folder in runs/ that does not exist yet: of that name, or with a number behind it."""
+    """A folder in runs/ that does not exist yet, with that name, or with a number after it."""
     tries = (Path("runs") / (name if attempt == 1 else f"{name}-{attempt}") for attempt in range(1, 10_000))
     return next(folder for folder in tries if not folder.exists())
 
 
 def check_new(file: Path, *, field: str = "out") -> None:
-    """Raise `MnasError` where a file is there already, or its folder is not."""
+    """Raise `MnasError` if a file already exists, or its folder does not."""
     if file.exists():
-        raise MnasError(f"{field}: {file} is there already; choose another file or remove it")
+        raise MnasError(f"{field}: {file} already exists; choose another file or remove it")
     if not file.absolute().parent.is_dir():
-        raise MnasError(f"{field}: {file} cannot be written (there is no such folder); choose another place")
+        raise MnasError(f"{field}: {file} cannot be written (folder not found); choose another folder")
 
 
 def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out") -> None:
-    """Write a file that is not there yet.
+    """Write a file that does not exist yet.
 
     Args:
-        file: where.
-        write: writes the content into the path that it is given, which has the name of ``file`` in a folder beside it.
-        field: what the caller gave ``file`` as, for the message.
+        file: file to write.
+        write: function that writes the content to the path it is given, of the same name in a temporary folder.
+        field: name of the option that gave ``file``, for errors.
 
     Raises:
-        MnasError: the file is there already or cannot be written; nothing is left then.
+        MnasError: the file already exists or cannot be written; nothing is left then.
     """
     check_new(file, field=field)
     try:
@@ -46,13 +46,11 @@ def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out"
                 raise MnasError(f"{field}: {file} would need a second file ({others[0]}); choose another format")
             os.replace(target, file)
     except OSError as error:
-        raise MnasError(
-            f"{field}: {file} cannot be written ({error.strerror or error}); choose another place"
-        ) from None
+        raise MnasError(f"{field}: {file} cannot be written ({error.strerror or error}); choose another file") from None
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file: ``torchvision:resnet50`` becomes ``torchvision-resnet50``."""
+    """A text made usable as the name of a file: ``torchvision:resnet50`` becomes ``torchvision-resnet50``."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
 

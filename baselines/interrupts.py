@@ -1,4 +1,4 @@
-"""How processes end: Ctrl-C in two steps, the first of which asks to come to an end; and a child with its parent."""
+"""How processes end: Ctrl-C once to finish, twice to end at once; and children that end with their parent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """While inside, the first Ctrl-C asks to begin nothing more, and the second, or a SIGTERM, ends at once.
+    """While inside, the first Ctrl-C asks to start nothing more; a second one, or a SIGTERM, ends at once.
 
-    Gives what says whether the first has happened.
+    Yields:
+        A function that returns whether the first Ctrl-C has happened.
 
     Raises:
-        KeyboardInterrupt: on the second.
+        KeyboardInterrupt: a second Ctrl-C, or a SIGTERM.
     """
     stop = threading.Event()
 
@@ -27,7 +28,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if stop.is_set() or number == signal.SIGTERM:
             raise KeyboardInterrupt
         stop.set()
-        print("mnas: finishing what is under way; Ctrl-C again ends at once", file=sys.stderr, flush=True)
+        print("mnas: finishing work in progress; press Ctrl-C again to end at once", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -39,8 +40,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Processes that are started inside do not see a Ctrl-C of the terminal, which is this process's to answer."""
-    resource_tracker.ensure_running()  # which would be started with them, and then let interrupts through again
+    """Start processes inside this so that they ignore Ctrl-C in the terminal, which this process handles."""
+    resource_tracker.ensure_running()  # if started inside, it would unblock interrupts again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -49,7 +50,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this process, and its group, with the one that started it: a training must not go on for nobody."""
+    """End this process and its group when its parent ends, so that no training continues without one."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

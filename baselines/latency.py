@@ -1,10 +1,10 @@
-"""How long networks take, and how much memory, measured side by side.
+"""Latency and memory of networks, measured side by side.
 
 The default protocol is that of EfficientNet (arXiv 1905.11946, section 5.2 and Table 4): one core, batch 1, 20 runs.
 Its warm-up, framework and precision are not published; here it is PyTorch in float32 after `Protocol.warmup` runs.
 
-Rounds are interleaved: each round runs every network once, in an order that rotates, so that a machine that becomes
-slower meanwhile hits all alike, and ratios are taken within a round.
+Networks are interleaved: each round runs every network once, in a rotating order, and ratios are taken within a round.
+A machine that becomes slower therefore affects all networks alike.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.memory import measured_peak
+from baselines.text import Count
 from search_spaces.architecture import check_int
 from search_spaces.errors import MnasError, unknown_name
 
@@ -31,24 +32,24 @@ RUNTIMES = ("eager", "onnxruntime")
 
 @dataclass(frozen=True)
 class Protocol:
-    """How to measure.
+    """Settings of a measurement.
 
     Attributes:
         runs: measured rounds.
-        warmup: rounds before them.
-        batch: images a run.
-        threads: of the processor.
-        device: ``cpu``, ``cuda``, ``cuda:1`` …
-        runtime: one of `RUNTIMES`; onnxruntime on the processor alone.
+        warmup: rounds before the measured ones.
+        batch: images in a run.
+        threads: processor threads.
+        device: device to run on: cpu, cuda, cuda:1 …
+        runtime: runtime of the networks.
 
     Raises:
         MnasError: a value breaks its rule.
     """
 
-    runs: int = 20
+    runs: Count = 20
     warmup: int = 5
-    batch: int = 1
-    threads: int = 1
+    batch: Count = 1
+    threads: Count = 1
     device: str = "cpu"
     runtime: str = "eager"
 
@@ -60,12 +61,20 @@ class Protocol:
         if self.runtime not in RUNTIMES:
             raise unknown_name("runtime", self.runtime, RUNTIMES)
         if self.runtime == "onnxruntime" and self.device.split(":")[0] != "cpu":
-            raise MnasError(f"device: {self.device!r} with onnxruntime, which runs on the cpu here; leave --device out")
+            raise MnasError(
+                f"device: {self.device!r} cannot be combined with onnxruntime, which runs on the CPU; remove --device"
+            )
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network to measure: its name, the module, and the side of its images in pixels."""
+    """A network to measure.
+
+    Attributes:
+        name: name of the network.
+        network: module of the network.
+        resolution: side of its images in pixels.
+    """
 
     name: str
     network: nn.Module
@@ -74,13 +83,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one network.
+    """Measurements of one network.
 
     Attributes:
-        name: of the subject.
-        seconds: of each round, in order.
-        ratios: seconds over those of the reference (the last subject), round by round.
-        peak_bytes: most memory of tensors at once in one run, weights not counted; None where the runtime does not say.
+        name: name of the network.
+        seconds: time of each round, in order.
+        ratios: time relative to the reference (the last subject), for each round.
+        peak_bytes: peak memory of tensors in one run, without weights; None if the runtime does not report it.
     """
 
     name: str
@@ -94,12 +103,12 @@ class Timing:
         return statistics.median(self.seconds)
 
     def spread(self) -> tuple[float, float]:
-        """The quartiles of the rounds, in seconds."""
+        """First and third quartile of the rounds, in seconds."""
         return quartiles(self.seconds)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
-    """First and third quartile; the value itself where there is only one."""
+    """First and third quartile; both are the value itself if there is only one."""
     if len(values) < 2:
         return values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -109,15 +118,15 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 def measure(
     subjects: Sequence[Subject], protocol: Protocol, on_round: Callable[[], None] = lambda: None
 ) -> list[Timing]:
-    """Measure networks by a protocol; random images, evaluation mode, no gradients.
+    """Measure networks with random images, in evaluation mode, without gradients.
 
     Args:
-        subjects: the last one is the reference of the ratios.
-        protocol: how.
-        on_round: called after every round, warm-up included.
+        subjects: networks to measure; the last one is the reference of the ratios.
+        protocol: settings of the measurement.
+        on_round: function that is called after every round, including warm-up.
 
     Raises:
-        MnasError: the device is not there, onnxruntime is missing, or the memory does not suffice.
+        MnasError: the device is not available, onnxruntime is not installed, or memory runs out.
     """
     import torch
 
@@ -125,15 +134,17 @@ def measure(
         device = torch.device(protocol.device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise MnasError(f"device: {protocol.device!r} is not there ({str(error).splitlines()[0]}); try cpu") from None
+        raise MnasError(
+            f"device: {protocol.device!r} is not available ({str(error).splitlines()[0]}); use cpu"
+        ) from None
     if device.type not in ("cpu", "cuda"):
-        raise MnasError(f"device: {protocol.device!r} is neither cpu nor cuda; choose one of them")
+        raise MnasError(f"device: {protocol.device!r} is not supported; use cpu or cuda")
     try:
         return _measure(subjects, protocol, device, on_round)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "alloc" not in str(error) and "out of memory" not in str(error):
             raise
-        raise MnasError(f"batch: {protocol.batch} images do not fit into memory; choose a smaller one") from None
+        raise MnasError(f"batch: {protocol.batch} images do not fit into memory; use a smaller batch") from None
 
 
 def _measure(
@@ -168,7 +179,7 @@ def _measure(
 
 
 def machine(protocol: Protocol) -> str:
-    """What the measurements were taken on, in words."""
+    """The processor or GPU and the runtime of the measurements, as text."""
     import torch
 
     on_gpu = torch.device(protocol.device).type == "cuda"
@@ -202,13 +213,13 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _prepare(subject: Subject, protocol: Protocol, device: Any, folder: Path) -> Callable[[], Any]:
-    """One run of a subject, ready to be called."""
+    """A function that runs a subject once."""
     import torch
 
     network = subject.network.eval()
     side = subject.resolution
     if protocol.runtime == "onnxruntime":
-        from baselines.export import export_onnx
+        from baselines.exchange.runtimes import export_onnx
 
         file = folder / f"{len(list(folder.iterdir()))}.onnx"
         with torch.inference_mode(False):
@@ -233,38 +244,9 @@ def _wait(device: Any) -> None:
 
 
 def _peak(run: Callable[[], Any], protocol: Protocol, device: Any) -> int | None:
-    """Most bytes of tensors that one run holds at once, beside weights and images."""
+    """Peak bytes of tensors in one run, without weights and images."""
     if protocol.runtime != "eager":
         return None
     with measured_peak(device) as peak:
         run()
     return peak.bytes
-
-
-def compare_text(timing: Timing) -> str:
-    """How a subject compares with the reference: a ratio with its quartiles, or a tie."""
-    low, high = quartiles(timing.ratios)
-    ratio = f"×{statistics.median(timing.ratios):.2f} ({low:.2f}–{high:.2f})"
-    return f"{ratio} tie" if low <= 1 <= high else ratio
-
-
-def as_data(timings: Sequence[Timing], protocol: Protocol) -> Mapping[str, Any]:
-    """Measurements as plain data, seconds and bytes."""
-    return {
-        "machine": machine(protocol),
-        "protocol": vars(protocol),
-        "reference": timings[-1].name,
-        "timings": [
-            {
-                "name": timing.name,
-                "median_seconds": timing.median,
-                "quartiles_seconds": timing.spread(),
-                "images_per_second": protocol.batch / timing.median,
-                "ratio": statistics.median(timing.ratios),
-                "ratio_quartiles": quartiles(timing.ratios),
-                "peak_bytes": timing.peak_bytes,
-                "seconds": timing.seconds,
-            }
-            for timing in timings
-        ],
-    }

@@ -1,4 +1,4 @@
-"""Memory: what a piece of work holds at once, what there is, and what the C library does with it."""
+"""Memory: peak use, free memory, and how the C library keeps freed memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# mallopt's names for the sizes from which glibc gives freed memory back: a piece of its own, and the end of its heap.
+# Options of mallopt: from these sizes on, glibc returns freed memory to the system, at the end of the heap and for
+# separately mapped pieces.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# To give back at once; and what glibc itself comes to where pieces of this size were freed.
-_AT_ONCE, _KEPT = 2**20, 2**25
-_given_back = False
-# Of a control group with memory, of version 2 and 1: its limit, what it uses, and what of that are files read long ago.
+# Thresholds in bytes to return memory at once, and to keep it, which glibc reaches by itself for pieces of this size.
+_AT_ONCE_BYTES, _KEEP_BYTES = 2**20, 2**25
+_returning_at_once = False
+# Files of a memory control group, for version 2 and 1: limit, current use, and the part of it that is inactive files.
 _GROUP_FILES = {
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -25,10 +26,10 @@ _GROUP_FILES = {
 
 @dataclass
 class Peak:
-    """What `measured_peak` finds.
+    """Result of `measured_peak`.
 
     Attributes:
-        bytes: the most that lived at once of what was made meanwhile.
+        bytes: peak bytes of the tensors created while measuring.
     """
 
     bytes: int = 0
@@ -36,12 +37,15 @@ class Peak:
 
 @contextmanager
 def measured_peak(device: Any) -> Iterator[Peak]:
-    """Measure the most bytes of tensors that live at once, beside those that are there at the start.
+    """Measure the peak bytes of tensors, without those that exist at the start.
 
-    On a GPU its allocator is asked; on a CPU every operation is watched, which slows it down.
+    On a GPU this asks the allocator; on a CPU it watches every operation, which slows it down.
 
     Args:
         device: a ``torch.device``.
+
+    Yields:
+        The peak; its ``bytes`` are final after the context ends.
     """
     import torch
 
@@ -57,7 +61,7 @@ def measured_peak(device: Any) -> Iterator[Peak]:
 
 
 def _storage_meter(peak: Peak) -> Any:
-    """Counts the bytes of all storages that operations make, while they live."""
+    """A torch dispatch mode that tracks the bytes of all storages that operations create, while they exist."""
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -73,7 +77,7 @@ def _storage_meter(peak: Peak) -> Any:
             self.now -= size
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            # What comes in was there before (weights, images) or is known.
+            # Inputs existed before (weights, images) or are already known.
             for leaf in tree_leaves((args, kwargs or {})):
                 if isinstance(leaf, Tensor):
                     self.known.add(leaf.untyped_storage()._cdata)
@@ -93,22 +97,22 @@ def _storage_meter(peak: Peak) -> Any:
 
 
 def give_back_maps(*, at_once: bool) -> None:
-    """Have the C library give freed feature maps back to the system at once, or keep them for later ones (glibc alone).
+    """Make glibc return freed feature maps to the system at once, or keep them for later. No effect without glibc.
 
-    What it keeps is rarely of the size that is asked for next: with blocks computed again, B5 had twice the memory that
-    its tensors had. Giving back costs a fifth of the time of a network with large maps, and half with small ones.
+    Kept memory is rarely of the size that is needed next: with recomputed blocks, B5 took twice the memory of its
+    tensors. Returning it costs a fifth of the time of a network with large feature maps, and half with small ones.
     """
-    global _given_back  # noqa: PLW0603  as is what it tells of: the process's one allocator
+    global _returning_at_once  # noqa: PLW0603  the allocator that it describes is global to the process too
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or at_once == _given_back:  # left alone, it finds its sizes by itself
+    if mallopt is None or at_once == _returning_at_once:  # until mallopt is called, glibc adapts its thresholds itself
         return
-    mallopt(_M_MMAP_THRESHOLD, _AT_ONCE if at_once else _KEPT)
-    mallopt(_M_TRIM_THRESHOLD, 2 * (_AT_ONCE if at_once else _KEPT))
-    _given_back = at_once
+    mallopt(_M_MMAP_THRESHOLD, _AT_ONCE_BYTES if at_once else _KEEP_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, 2 * (_AT_ONCE_BYTES if at_once else _KEEP_BYTES))
+    _returning_at_once = at_once
 
 
 def resident_bytes() -> int:
-    """Bytes of memory of this process's own: without files that are mapped, and what the C library holds for later."""
+    """Bytes of memory used by this process, without mapped files and memory that the C library keeps for later."""
     import psutil
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
@@ -119,14 +123,14 @@ def resident_bytes() -> int:
 
 
 def device_here() -> Any:
-    """The ``torch.device`` that is worked on where nothing else is said: a GPU where there is one."""
+    """The default ``torch.device``: a GPU if there is one."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def free_bytes(device: Any) -> int:
-    """Bytes that are free for a ``torch.device``: on the GPU; or on the machine, and in the own control groups."""
+    """Free bytes for a ``torch.device``: on the GPU, or on the machine within the limits of its control groups."""
     if device.type == "cuda":
         import torch
 
@@ -137,25 +141,25 @@ def free_bytes(device: Any) -> int:
 
 
 def _free_of_groups() -> Iterator[int]:
-    """What each control group that this process is in, up to the root, has left of its limit (both versions)."""
+    """Free bytes within the limit of each control group of this process, up to the root (versions 1 and 2)."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:
-        _, kinds, path = line.split(":", 2)
-        if kinds not in _GROUP_FILES:
+        _, controller, path = line.split(":", 2)
+        if controller not in _GROUP_FILES:
             continue
-        root = Path("/sys/fs/cgroup") / kinds
-        most, now, files = _GROUP_FILES[kinds]
+        root = Path("/sys/fs/cgroup") / controller
+        limit_file, usage_file, inactive_key = _GROUP_FILES[controller]
         place = Path(path.lstrip("/"))
         for group in (root / place, *(root / parent for parent in place.parents)):
             try:
-                used = int((group / now).read_text())
-                # Files that were read count as used, and go when they must.
+                used = int((group / usage_file).read_text())
+                # Cached files count as used, but the system drops them when memory is needed.
                 for entry in (group / "memory.stat").read_text().splitlines():
-                    if entry.split()[0] == files:
+                    if entry.split()[0] == inactive_key:
                         used -= int(entry.split()[1])
-                yield max(0, int((group / most).read_text()) - used)
+                yield max(0, int((group / limit_file).read_text()) - used)
             except (OSError, ValueError):  # no such file, or no limit ("max")
                 continue

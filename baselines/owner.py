@@ -1,4 +1,4 @@
-"""One owner for a folder at a time: a lock that ends with the process that holds it, however that ends."""
+"""A lock on a folder, for one process at a time. It ends with the process that holds it, however that ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def lock(folder: Path) -> int | None:
-    """A descriptor of the folder, locked until it is closed; None where another process has locked it.
+    """Lock a folder. Returns its descriptor, which holds the lock until it is closed; None if it is already locked.
 
     Raises:
-        OSError: the folder cannot be read, or its file system knows no locks.
+        OSError: the folder cannot be read, or its file system does not support locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -26,7 +26,7 @@ def lock(folder: Path) -> int | None:
 
 
 def is_owned(folder: Path) -> bool:
-    """Whether a process has locked a folder at this moment. Raises `OSError` as `lock` does."""
+    """Whether a process holds the lock of a folder now. Raises `OSError` as `lock` does."""
     descriptor = lock(folder)
     if descriptor is not None:
         os.close(descriptor)

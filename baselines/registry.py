@@ -1,4 +1,4 @@
-"""The baselines by name: those that come with the package, and the user's own in ``specs/``."""
+"""Baselines by name: those of the package, and the user's own in ``specs/``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from baselines.spec import BaselineSpec, read_spec
 from search_spaces.errors import MnasError, unknown_name
 
 PACKAGED = Path(__file__).parent / "specs"
-# Where `mnas freeze` and `mnas scale` write, in the current directory: visible, and easy to commit and to share.
+# Folder that `mnas freeze` and `mnas scale` write to, in the current directory: visible, and easy to commit and share.
 OWN = Path("specs")
 
 
@@ -18,25 +18,38 @@ def names() -> list[str]:
 
 
 def load(name: str) -> BaselineSpec:
-    """The baseline of that name, or the spec in the file of that path.
+    """Load a spec.
+
+    Args:
+        name: name of a baseline, path of a spec file, or folder of a training or a search.
 
     Raises:
-        MnasError: there is none (with the nearest name), or its file is no spec.
+        MnasError: the spec is not found (the nearest name is suggested), or its file is not a spec.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        return read_spec(Path(name))
+    if name.endswith((".yaml", ".yml")) or "/" in name or (name and Path(name).is_dir()):
+        return read_spec(_spec_file(Path(name)))
     for folder in (PACKAGED, OWN):
         file = folder / f"{name}.yaml"
         if name and file.is_file():
             spec = read_spec(file)
             if spec.name != name:
-                raise MnasError(f"{file}: name: {spec.name!r} is not that of the file; rename one of them")
+                raise MnasError(f"{file}: name: {spec.name!r} is not the name of the file; rename one of them")
             return spec
     raise unknown_name("baseline", name, names())
 
 
+def _spec_file(path: Path) -> Path:
+    """The file itself, or the spec file in a folder of a training, or of a search's best network."""
+    if not path.is_dir():
+        return path
+    for name in ("spec.yaml", "best.yaml"):
+        if (path / name).is_file():
+            return path / name
+    raise MnasError(f"{path}: the folder holds no spec; expected the folder of a training or of a search")
+
+
 def own_file(name: str) -> Path:
-    """Where a new baseline of the user's is written.
+    """The file for a new baseline of the user.
 
     Raises:
         MnasError: the package has a baseline of that name.

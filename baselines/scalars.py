@@ -1,7 +1,7 @@
-"""Figures over time for TensorBoard, through its own record writer.
+"""Scalars for TensorBoard, written with its own record writer.
 
-``torch.utils.tensorboard`` is the same behind an import of torch and a thread that dies loudly on a full disk. Nothing
-depends on these files: where they cannot be written, a line on stderr says so and the work goes on.
+``torch.utils.tensorboard`` would do the same, but it imports torch, and its thread fails with a traceback on a full
+disk. Nothing depends on these files: if they cannot be written, a line on stderr says so and the work continues.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-# How long a scalar may wait until TensorBoard can see it.
+# Longest delay until a scalar is visible in TensorBoard.
 FLUSH_SECONDS = 5.0
 
 
 class Scalars:
-    """Writes scalars into a folder; use it in a ``with``."""
+    """Writes scalars into a folder; use it in a ``with`` statement.
+
+    Args:
+        folder: folder of the event files; created if needed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -32,7 +36,7 @@ class Scalars:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        with self._or_without():
+        with self._disabled_on_error():
             self._folder.mkdir(parents=True, exist_ok=True)
             now = time.time()
             name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
@@ -43,7 +47,7 @@ class Scalars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._or_without():
+        with self._disabled_on_error():
             if self._writer is not None:
                 self._writer.close()
 
@@ -54,7 +58,7 @@ class Scalars:
 
         if self._writer is None:
             return
-        with self._or_without():
+        with self._disabled_on_error():
             scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
             event = Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
             self._writer.write(event.SerializeToString())
@@ -63,10 +67,11 @@ class Scalars:
                 self._flushed = time.monotonic()
 
     @contextmanager
-    def _or_without(self) -> Iterator[None]:
-        """Give up writing where it fails."""
+    def _disabled_on_error(self) -> Iterator[None]:
+        """Stop writing scalars if writing inside fails."""
         try:
             yield
         except OSError as error:
             self._writer = None
-            print(f"mnas: TensorBoard's files cannot be written ({error.strerror}); on without", file=sys.stderr)
+            reason = error.strerror
+            print(f"mnas: TensorBoard files cannot be written ({reason}); continuing without them", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`BaselineSpec`: a named architecture with where it comes from and what is known about it, as a YAML file."""
+"""`BaselineSpec`: a named architecture with its provenance and known figures, stored as a YAML file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.console import short_number
 from baselines.files import write_new_text
+from baselines.text import short_number
 from search_spaces import Architecture, architecture_from_dict, architecture_to_dict, digest
 from search_spaces.architecture import check_number
 from search_spaces.errors import FieldError, MnasError, shorten
@@ -21,14 +21,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure that somebody stated about a network.
+    """One known figure of a network.
 
     Attributes:
         metric: ``top1`` or ``top5`` (fractions), ``params`` or ``macs`` (as printed by the source, so rounded).
-        value: in the unit of the metric.
-        kind: ``published`` by others, ``predicted`` by a model, ``measured`` here.
+        value: value in the unit of the metric.
+        kind: ``published`` by others, ``predicted`` by a model, or ``measured`` here.
         source: paper and table, or the model that predicted it.
-        std: standard deviation of the value, where it is known.
+        std: standard deviation of the value, if known.
     """
 
     metric: str
@@ -41,19 +41,19 @@ class Figure:
         _check_text("metric", self.metric)
         _check_text("source", self.source)
         if self.kind not in FIGURE_KINDS:
-            raise FieldError("kind", f"{shorten(self.kind)} is none of {', '.join(FIGURE_KINDS)}")
+            raise FieldError("kind", f"{shorten(self.kind)}: expected one of {', '.join(FIGURE_KINDS)}")
         for name, number in (("value", self.value), ("std", self.std)):
-            if number is not None and not _is_finite(number):
-                raise FieldError(name, f"{shorten(number)} is not a finite number from 0 up")
+            if number is not None and not _is_finite_and_non_negative(number):
+                raise FieldError(name, f"{shorten(number)}: expected a finite number of 0 or more")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a search aimed at.
+    """Target of a search.
 
     Attributes:
-        cost: by name, such as ``macs``.
-        value: of it, in its own unit.
+        cost: name of the cost, such as ``macs``.
+        value: target in the unit of the cost.
     """
 
     cost: str
@@ -64,22 +64,23 @@ class Target:
         object.__setattr__(self, "value", float(self.value))
 
     def text(self) -> str:
-        """As a person writes it: ``macs=400M``."""
+        """The target as typed in a command: ``macs=400M``."""
         return f"{self.cost}={short_number(self.value)}"
 
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """The search that found a network: with these settings and the same version it finds it again.
+    """The search that found a network. The same settings and version find it again.
 
     Attributes:
-        space, evaluator, controller, objective: by name.
-        targets: of the objective.
-        exponents: of the objective, below and above the target.
-        seed, trials: of the run, and how many trials it had when the network was frozen.
-        trial: number of the trial that is the network.
-        reward: of that trial.
-        journal_digest: SHA-256 (16 digits) of the run's settings and trials.
+        space, evaluator, controller, objective: names of the parts of the search.
+        targets: targets of the objective.
+        exponents: exponents of the objective, below and above the target.
+        seed: random seed of the run.
+        trials: number of trials in the run when the network was frozen.
+        trial: number of the trial that found the network.
+        reward: reward of that trial.
+        journal_digest: first 16 hex digits of the SHA-256 of the run's settings and trials.
     """
 
     space: str
@@ -97,12 +98,12 @@ class SearchRecord:
 
 @dataclass(frozen=True)
 class ScalingRecord:
-    """The scaling that made a network from another.
+    """The scaling that made a network from another one.
 
     Attributes:
         parent, parent_digest: name and digest of the architecture that was scaled.
-        rule: ``preset b3`` (released coefficients), ``phi 2`` (the paper's rule) or ``w1.2 d1.4 r300`` (own).
-        width, depth: coefficients of channels and of layers.
+        rule: ``preset b3`` (released coefficients), ``phi 2`` (the paper's rule) or ``w1.2 d1.4 r300`` (custom).
+        width, depth: factors on channels and on layers.
         resolution: side of the input image in pixels.
     """
 
@@ -116,12 +117,12 @@ class ScalingRecord:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an architecture comes from.
+    """Provenance of an architecture.
 
     Attributes:
         source: paper and table, or the command that made it.
-        search: of a network that was found here.
-        scaling: of a network that was scaled here.
+        search: record of the search, if one found it here.
+        scaling: record of the scaling, if it was scaled here.
     """
 
     source: str
@@ -136,8 +137,14 @@ class Provenance:
 class BaselineSpec:
     """A named, frozen network.
 
+    Attributes:
+        name: name of the spec and its file.
+        architecture: architecture of the network.
+        provenance: where the architecture comes from.
+        figures: known figures of the network.
+
     Raises:
-        FieldError: the name is not a plain word; other fields check themselves.
+        FieldError: the name has other characters than `is_name` allows.
     """
 
     name: str
@@ -147,22 +154,22 @@ class BaselineSpec:
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
-            rule = "is not a name of up to 64 letters, digits, '_', '.' and '-' that begins with a letter or digit"
-            raise FieldError("name", f"{shorten(self.name)} {rule}")
+            rule = "expected up to 64 letters, digits, '_', '.' and '-', starting with a letter or digit"
+            raise FieldError("name", f"{shorten(self.name)}: {rule}")
 
     @property
     def digest(self) -> str:
-        """Digest of the architecture alone: equal for equal networks under any name."""
+        """Digest of the architecture alone: equal architectures have equal digests, whatever their names."""
         return digest(self.architecture)
 
 
 def is_name(value: object) -> bool:
-    """Whether a value can be the name of a spec, and so of its file."""
+    """Whether a value can be the name of a spec and of its file."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def spec_to_dict(spec: BaselineSpec) -> dict[str, Any]:
-    """Plain data of a spec, in the order of a spec file."""
+    """A spec as plain data, in the order of a spec file."""
     provenance = spec.provenance
     records = {"search": provenance.search, "scaling": provenance.scaling}
     return {
@@ -178,13 +185,13 @@ def spec_to_dict(spec: BaselineSpec) -> dict[str, Any]:
 
 
 def spec_from_dict(data: object) -> BaselineSpec:
-    """The spec that `spec_to_dict` wrote. Raises `FieldError` with the path of the field that is wrong."""
+    """The spec in the output of `spec_to_dict`. Raises `FieldError` with the path of a wrong field."""
     fields = dict(require_mapping(data, ""))
     if "schema" not in fields:
-        raise FieldError("schema", f"missing; this version reads schema {SCHEMA}")
+        raise FieldError("schema", f"missing; set it to {SCHEMA}, the schema of this version")
     schema = fields.pop("schema")
     if schema != SCHEMA or isinstance(schema, bool):
-        raise FieldError("schema", f"{shorten(schema)} is unknown; this version reads schema {SCHEMA}")
+        raise FieldError("schema", f"{shorten(schema)}: expected {SCHEMA}, the schema of this version")
     if "architecture" in fields:
         try:
             fields["architecture"] = architecture_from_dict(fields["architecture"])
@@ -197,7 +204,7 @@ def read_spec(file: Path) -> BaselineSpec:
     """Read a spec file.
 
     Raises:
-        MnasError: the file is no spec; the message names file, field, value and rule.
+        MnasError: the file is not a spec; the message names file, field, value and rule.
     """
     data = read_yaml(file)
     try:
@@ -207,33 +214,33 @@ def read_spec(file: Path) -> BaselineSpec:
 
 
 def write_spec(spec: BaselineSpec, file: Path) -> bool:
-    """Write a spec file, whole or not at all.
+    """Write a spec file, completely or not at all.
 
     Returns:
-        False where the file held this very spec already, so that nothing was written.
+        Whether the file was written; False if it already held exactly this spec.
 
     Raises:
-        MnasError: the file holds something else, or cannot be written; nothing is changed then.
+        MnasError: the file already exists with other content, or cannot be written; nothing is changed then.
     """
     text = write_yaml(spec_to_dict(spec))
     try:
         if file.exists() and file.read_text(encoding="utf-8") == text:
             return False
         if file.exists():
-            raise MnasError(f"{file}: is there already and differs; choose another name or remove it")
+            raise MnasError(f"{file}: already exists with other content; choose another name or remove it")
         file.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise MnasError(f"{file}: cannot be written ({reason}); choose another place") from None
+        reason = error.strerror if isinstance(error, OSError) else "it already exists and is not text"
+        raise MnasError(f"{file}: cannot be written ({reason}); choose another name") from None
     write_new_text(file, text)
     return True
 
 
 def _check_text(name: str, value: object) -> None:
-    # What a terminal would obey or YAML would fold (control characters, line separators) is not printable.
+    # `isprintable` excludes control characters and line separators, which a terminal would obey or YAML would fold.
     if not isinstance(value, str) or not value.strip() or len(value) > 500 or not value.isprintable():
-        raise FieldError(name, f"{shorten(value)} is not one line of 1 to 500 printable characters")
+        raise FieldError(name, f"{shorten(value)}: expected one line of 1 to 500 printable characters")
 
 
-def _is_finite(value: object) -> bool:
+def _is_finite_and_non_negative(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

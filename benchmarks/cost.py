@@ -1,4 +1,4 @@
-"""How fast the closed-form cost is, beside fvcore's count of the same network in the same run.
+"""Speed of the closed-form cost, compared with fvcore's count of the same network in the same run.
 
 python benchmarks/cost.py
 """
@@ -13,12 +13,12 @@ import numpy as np
 
 from baselines import load
 from baselines.counts import count_with_fvcore
-from search_spaces import architecture_cost, load_space
+from search_spaces import architecture_cost, load_stage_space
 from search_spaces.memory import network_memory
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median of some runs, one by one."""
+    """Return the median time of ``repeats`` runs, in seconds."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -32,10 +32,8 @@ def main() -> None:
     cost, memory = seconds(lambda: architecture_cost(b0), 2000), seconds(lambda: network_memory(b0), 500)
     fvcore = seconds(lambda: count_with_fvcore(b0), 5)
     print(f"cost of B0: {1e6 * cost:.0f} µs; its memory: {1e6 * memory:.0f} µs")
-    print(
-        f"fvcore's count of B0, the module's construction included: {fvcore:.2f} s, {fvcore / cost:,.0f} times as long"
-    )
-    space = load_space("efficientnet")
+    print(f"fvcore's count of B0, including building the module: {fvcore:.2f} s, {fvcore / cost:,.0f} times as long")
+    space = load_stage_space("efficientnet")
     rows = space.sample_indices(np.random.default_rng(0), 1_000_000)
     space.costs(rows[:1])  # fills the tables
     print(f"a million members of the space {space.name}: {seconds(lambda: space.costs(rows), 5):.2f} s")

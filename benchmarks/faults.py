@@ -1,15 +1,16 @@
-"""What a run survives, and what it costs to be able to.
+"""Faults that a run survives, and the cost of surviving them.
 
-    python benchmarks/faults.py [--kills 50] [kills] [ray] [disk] [throughput] [journal]
+    python benchmarks/faults.py [--kills 50] [kills] [studies] [ray] [disk] [throughput] [journal]
 
-Without names, all parts run (about half an hour on two cores). ``disk`` needs to be root, for a small file system of
-its own; ``ray`` needs the extra ``ray``.
+Runs the named parts; all parts by default (about an hour on two cores). ``disk`` needs root, to mount a small file
+system; ``ray`` needs the extra ``ray``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import signal
@@ -21,11 +22,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.search_loop import SearchSettings, run_search
 from nas.trial import Trial
 
 HERE = Path(__file__).resolve().parent
@@ -47,8 +49,8 @@ def environment(seconds: float, **others: str) -> dict[str, str]:
     }
 
 
-def content(folder: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All that a journal holds but times, sessions, and how often an attempt was cut short."""
+def journal_content(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return the content of a journal, except times, sessions and interrupted attempts."""
     queries = {
         "batches": "SELECT * FROM batches ORDER BY batch",
         "suggestions": "SELECT * FROM suggestions ORDER BY number",
@@ -60,8 +62,8 @@ def content(folder: Path) -> dict[str, list[tuple[object, ...]]]:
         return {name: connection.execute(query).fetchall() for name, query in queries.items()}
 
 
-def written(folder: Path) -> int:
-    """Trials that are done; 0 where there is no journal yet."""
+def num_completed(folder: Path) -> int:
+    """Return the number of completed trials; 0 if there is no journal yet."""
     try:
         with contextlib.closing(sqlite3.connect(f"file:{folder / FILE_NAME}?mode=ro", uri=True)) as connection:
             return int(connection.execute("SELECT count(*) FROM completions").fetchone()[0])
@@ -69,7 +71,8 @@ def written(folder: Path) -> int:
         return 0
 
 
-def size_of_log(folder: Path) -> int:
+def log_size(folder: Path) -> int:
+    """Return the size of the journal's write-ahead log in bytes; 0 if there is none."""
     try:
         return (folder / f"{FILE_NAME}-wal").stat().st_size
     except FileNotFoundError:
@@ -77,70 +80,169 @@ def size_of_log(folder: Path) -> int:
 
 
 def wait_to_kill(process: subprocess.Popen[bytes], folder: Path, rng: random.Random) -> str:
-    """Wait for one of three moments: at any time from the start, some time after a trial, while the log grows."""
+    """Wait for one of three moments: any time after the start, shortly after a trial, or while the log is written."""
     kind, deadline = rng.choice(("any", "trial", "write")), time.monotonic() + 60
     if kind == "any":
         time.sleep(rng.uniform(0, 3))
         return kind
-    before = written(folder)
-    while written(folder) <= before and process.poll() is None and time.monotonic() < deadline:
+    before = num_completed(folder)
+    while num_completed(folder) <= before and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     if kind == "trial":
         time.sleep(rng.uniform(0, 0.3))
         return kind
-    size = size_of_log(folder)
-    while size_of_log(folder) == size and process.poll() is None and time.monotonic() < deadline:
+    size = log_size(folder)
+    while log_size(folder) == size and process.poll() is None and time.monotonic() < deadline:
         pass
     return kind
 
 
 def kills(count: int) -> None:
-    """Kill −9 a search ``count`` times and resume it each time; its journal must be that of one never killed."""
+    """Kill a search with SIGKILL ``count`` times and resume it; its journal must equal that of an unkilled search."""
     print(f"## Killed {count} times", flush=True)
     for controller in CONTROLLERS:
         with tempfile.TemporaryDirectory() as place:
-            whole, cut, rng = Path(place, "whole"), Path(place, "cut"), random.Random(0)
+            unkilled, killed_run, rng = Path(place, "unkilled"), Path(place, "killed"), random.Random(0)
             options = ["--evaluator", TIMED, "--controller", controller, "--trials", "600", "--target-macs", "300M"]
             options += ["--executor", "in-process"]
             subprocess.run(
-                command("search", *options, "--out", str(whole)), env=environment(0), check=True, capture_output=True
+                command("search", *options, "--out", str(unkilled)), env=environment(0), check=True, capture_output=True
             )
-            begin = command("search", *options, "--out", str(cut))
+            start = command("search", *options, "--out", str(killed_run))
+            resume = command("search", "--resume", str(killed_run), "--allow-code")
             moments: dict[str, int] = {}
-            done = killed = 0
-            while killed < count:
-                go_on = command("search", "--resume", str(cut), "--allow-code")
+            done = kills_so_far = 0
+            while kills_so_far < count:
                 process = subprocess.Popen(
-                    go_on if done_once(cut) else begin,
+                    resume if can_resume(killed_run) else start,
                     env=environment(0.1),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
-                moment = wait_to_kill(process, cut, rng)
+                moment = wait_to_kill(process, killed_run, rng)
                 if process.poll() is not None:
-                    raise SystemExit(f"{controller}: the search ended after {killed} kills; it needs more trials")
+                    raise SystemExit(f"{controller}: the search ended after {kills_so_far} kills; it needs more trials")
                 process.kill()
                 process.wait()
                 moments[moment] = moments.get(moment, 0) + 1
-                killed += 1
-                assert written(cut) >= done, "a trial was lost"
-                done = written(cut)
-            subprocess.run(go_on, env=environment(0), check=True, capture_output=True)
-            same = content(whole) == content(cut)
-            print(f"{controller}: {killed} kills ({moments}), {done} of 600 trials before the last; same: {same}")
+                kills_so_far += 1
+                assert num_completed(killed_run) >= done, "a trial was lost"
+                done = num_completed(killed_run)
+            subprocess.run(resume, env=environment(0), check=True, capture_output=True)
+            same = journal_content(unkilled) == journal_content(killed_run)
+            print(
+                f"{controller}: {kills_so_far} kills ({moments}), {done} of 600 trials completed at the last kill; "
+                f"same journal: {same}"
+            )
             sys.stdout.flush()
             assert same
 
 
-def done_once(folder: Path) -> bool:
-    """Whether a journal was begun that can be gone on with."""
+def can_resume(folder: Path) -> bool:
+    """Return whether the folder has a journal that can be resumed."""
     with contextlib.suppress(Exception), Journal.open(folder, allow_code=True):
         return True
     return False
 
 
+IMAGES = """
+import sys
+from pathlib import Path
+from tests.baselines.training.images import write_folders
+write_folders(Path(sys.argv[1]), count=40)
+"""
+TRAINING = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --seeds 2 --data images --train --json"
+SEARCHES = "--seeds 2 --trials 60 --controllers random,nni:regularized-evolution --workers 2 --json"
+CALIBRATED = f"--evaluator {TIMED} --controller random --trials 100 --objective calibrated --json"
+# Of each kind of study: the command that starts it, the one that resumes it, and what must be equal afterwards.
+STUDIES: dict[str, tuple[str, str, Callable[[Path, str], object]]] = {
+    "compare --train": (
+        f"compare efficientnet_b0 mnasnet_b1 {TRAINING}",
+        "compare --train --json",
+        lambda folder, out: (results_of(out), {file.parent.name: file.read_bytes() for file in weights_in(folder)}),
+    ),
+    "compare --train --workers 2": (
+        f"compare efficientnet_b0 mnasnet_b1 {TRAINING} --workers 2",
+        "compare --train --json",
+        lambda folder, out: (results_of(out), {file.parent.name: file.read_bytes() for file in weights_in(folder)}),
+    ),
+    "rediscover": (f"rediscover {SEARCHES}", "rediscover --json", lambda folder, out: results_of(out)),
+    "search --objective calibrated": (
+        f"search {CALIBRATED}",
+        "search --json --allow-code",
+        lambda folder, out: (
+            journal_content(folder),
+            *(journal_content(folder / "pilots" / name) for name in ("below", "above")),
+        ),
+    ),
+}
+
+
+def results_of(out: str) -> object:
+    """What a command prints but for the folder that it works in."""
+    return {name: value for name, value in json.loads(out).items() if name != "out"}
+
+
+def weights_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/weights.safetensors"))
+
+
+class Place:
+    """A folder with images, in which commands run.
+
+    Args:
+        folder: where.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self._variables = environment(0.02, XDG_CACHE_HOME=f"{folder}/cache")
+        subprocess.run([sys.executable, "-c", IMAGES, f"{folder}/images"], env=self._variables, check=True)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        where: dict[str, Any] = {"env": self._variables, "cwd": self.folder}
+        return subprocess.run(command(*arguments), check=False, capture_output=True, text=True, **where)
+
+    def kill(self, seconds: float, *arguments: str) -> bool:
+        """Run a command and kill it after a time; whether it had ended before."""
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command(*arguments), env=self._variables, cwd=self.folder, **quiet)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        ended = process.poll() is not None
+        process.kill()
+        process.wait()
+        return ended
+
+
+def studies(count: int) -> None:
+    """Kill −9 each kind of study at ``count`` random moments, resume it, and compare it with one never killed."""
+    print(f"## Studies, killed at {count} random moments each", flush=True)
+    for name, (begin, resumes, result) in STUDIES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            place, rng = Place(folder), random.Random(0)
+            started = time.monotonic()
+            done = place.run(*begin.split(), "--out", "whole")
+            seconds = time.monotonic() - started
+            assert done.returncode == 0, done.stderr
+            whole = result(place.folder / "whole", done.stdout)
+            ended = unstarted = 0
+            for number in range(count):
+                out = f"cut{number}"
+                ended += place.kill(rng.uniform(0, seconds), *begin.split(), "--out", out)
+                done = place.run(*resumes.split(), "--resume", out)
+                if done.returncode == 2 and "holds no" in done.stderr:  # too early for anything to resume
+                    unstarted += 1
+                    done = place.run(*begin.split(), "--out", out)
+                assert done.returncode == 0, done.stderr
+                assert result(place.folder / out, done.stdout) == whole, f"{out} ended otherwise"
+            print(f"{name}: {seconds:.1f} s long, {count} kills, {unstarted} before there was anything to resume,")
+            print(f"{ended} after its end; all ended as the one that was never killed", flush=True)
+
+
 def ray(_: int) -> None:
-    """Two nodes on loopback, one of them killed in the middle of 200 trials."""
+    """Kill one of two nodes on loopback in the middle of 200 trials."""
     import psutil
 
     os.environ.update(
@@ -162,9 +264,9 @@ def ray(_: int) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
-            while written(folder) < 100 and process.poll() is None:
+            while num_completed(folder) < 100 and process.poll() is None:
                 time.sleep(0.05)
-            time.sleep(0.2)  # in the middle of the next ones
+            time.sleep(0.2)  # into the middle of the next trials
             raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
             victims = [*raylet.children(recursive=True), raylet]
             for victim in victims:
@@ -172,13 +274,13 @@ def ray(_: int) -> None:
                     victim.kill()
             output, _ = process.communicate(timeout=300)
             assert process.returncode == 0, output.decode()
-            numbers = [row[1] for row in content(folder)["completions"]]
+            numbers = [row[1] for row in journal_content(folder)["completions"]]
             with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-                (again,) = connection.execute("SELECT count(*) FROM failed_attempts").fetchone()
+                (retried,) = connection.execute("SELECT count(*) FROM failed_attempts").fetchone()
                 (failed,) = connection.execute("SELECT count(*) FROM completions WHERE failure IS NOT NULL").fetchone()
             once = sorted(numbers) == list(range(200))
-            print(f"killed {len(victims)} processes after 100 trials: {len(numbers)} trials, each once: {once}; ")
-            print(f"{again} were run again, {failed} failed", flush=True)
+            print(f"killed {len(victims)} processes after 100 trials: {len(numbers)} trials, each once: {once};")
+            print(f"{retried} trials were run again, {failed} failed", flush=True)
             assert once
     finally:
         cluster.shutdown()
@@ -195,12 +297,12 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 
 
 def disk(_: int) -> None:
-    """A file system of 2 MB fills; the run says so, and goes on once it has more."""
+    """Fill a file system of 2 MB: the run reports it, and can be resumed once there is more room."""
     print("## A full disk", flush=True)
     options = ["--controller", "random", "--trials", "5000"]
     with tempfile.TemporaryDirectory() as elsewhere, small_disk(2) as place:
-        whole, folder = Path(elsewhere, "run"), place / "run"
-        subprocess.run(command("search", *options, "--out", str(whole)), check=True, capture_output=True)
+        reference, folder = Path(elsewhere, "run"), place / "run"
+        subprocess.run(command("search", *options, "--out", str(reference)), check=True, capture_output=True)
         done = subprocess.run(
             command("search", *options, "--out", str(folder)), capture_output=True, text=True, check=False
         )
@@ -208,20 +310,20 @@ def disk(_: int) -> None:
         print(f"exit {done.returncode}: {' | '.join(lines)}")
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
-        kept = written(folder)
+        kept = num_completed(folder)
         subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
         subprocess.run(command("search", "--resume", str(folder)), check=True, capture_output=True)
-        same = content(whole) == content(folder)
-        print(f"{kept} trials were kept; resumed with more room, same journal as elsewhere: {same}", flush=True)
+        same = journal_content(reference) == journal_content(folder)
+        print(f"{kept} trials were kept; after resuming with more room, same journal as elsewhere: {same}", flush=True)
         assert same
 
 
 def throughput(_: int) -> None:
-    """Trials of 50 ms on one worker and on two, in turns; from the first completion, workers started."""
+    """Measure trials of 50 ms on one worker and on two, alternately, from the first completion on."""
     print("## Throughput, 200 trials of 50 ms", flush=True)
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(3):
-        for workers, found in rates.items():
+        for workers, measured in rates.items():
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place, "run")
                 options = ["--evaluator", TIMED, "--controller", "random", "--trials", "200"]
@@ -233,13 +335,13 @@ def throughput(_: int) -> None:
                 )
                 with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as connection:
                     times = [row[0] for row in connection.execute("SELECT finished FROM completions ORDER BY position")]
-                found.append((len(times) - 1) / (times[-1] - times[0]))
-    one, two = (statistics.median(found) for found in rates.values())
+                measured.append((len(times) - 1) / (times[-1] - times[0]))
+    one, two = (statistics.median(measured) for measured in rates.values())
     print(f"one worker {one:.2f} trials/s, two {two:.2f}: {two / one:.3f} times", flush=True)
 
 
 class Timed(Journal):
-    """A journal that counts the seconds it takes."""
+    """A journal that sums up the seconds it takes to write."""
 
     seconds = 0.0
 
@@ -255,7 +357,7 @@ class Timed(Journal):
 
 
 def journal(_: int) -> None:
-    """What writing costs a trial; and a journal of 100,000 trials: opened, resumed, reported."""
+    """Measure the time to write a trial, and the commands on a journal of 100,000 trials."""
     print("## Journal", flush=True)
     for controller, trials in (("random", 2000), ("nni:regularized-evolution", 2000), ("random", 100_000)):
         with tempfile.TemporaryDirectory() as place:
@@ -265,7 +367,7 @@ def journal(_: int) -> None:
                 run_search(settings, opened)
                 opened.end("complete")
             size = (folder / FILE_NAME).stat().st_size / 1e6
-            print(f"{controller}, {trials} trials: {1e3 * Timed.seconds / trials:.3f} ms a trial, {size:.1f} MB")
+            print(f"{controller}, {trials} trials: {1e3 * Timed.seconds / trials:.3f} ms per trial, {size:.1f} MB")
             sys.stdout.flush()
             if trials < 100_000:
                 continue
@@ -280,11 +382,13 @@ def journal(_: int) -> None:
                 print(f"mnas {' '.join(arguments[:1])}: {time.perf_counter() - started:.1f} s", flush=True)
 
 
-PARTS: dict[str, Callable[[int], None]] = {part.__name__: part for part in (kills, ray, disk, throughput, journal)}
+PARTS: dict[str, Callable[[int], None]] = {
+    part.__name__: part for part in (kills, studies, ray, disk, throughput, journal)
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a run survives.")
+    parser = argparse.ArgumentParser(description="Measure the faults that a run survives, and the cost of the journal.")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     arguments = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Malformed files, found by following the code's branches (atheris, coverage-guided); needs the extra ``fuzz``.
+"""Fuzz the code that reads files, guided by coverage (atheris); needs the extra ``fuzz``.
 
     python benchmarks/fuzz.py [--runs 20000] [KIND …]
 
-For each kind of file that comes from strangers, so many variants of a whole one are read. Each must be usable, or be
-refused in one clear line; nothing else may happen (tests/test_fuzz.py). What breaks that is written to the current
-folder as ``crash-…`` and ends the run with an error.
+For each kind of untrusted file, reads that many variants of a valid one. Each variant must be usable or be refused in
+one clear line (tests/test_fuzz.py). A variant that does anything else is written to the current folder as ``crash-…``
+and ends the run with an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def fuzz(kind: str, runs: int) -> None:
-    """Fuzz one kind in this process, which ends with it."""
+    """Fuzz one kind of file, and end this process."""
     import atheris
 
     sys.path.insert(0, str(HERE.parent))
@@ -52,7 +52,7 @@ def fuzz(kind: str, runs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fuzz what reads files.")
+    parser = argparse.ArgumentParser(description="Fuzz the code that reads files.")
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--here", help=argparse.SUPPRESS)
     parser.add_argument("kinds", nargs="*", metavar="KIND")

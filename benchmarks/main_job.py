@@ -1,14 +1,15 @@
-"""The figures of the whole line: does a search hit its target, how near to the best, and what it costs.
+"""End-to-end figures: whether a search hits its target, how close it gets to the best network, and what it costs.
 
-    python benchmarks/main_job.py [--seeds 20] [--data FOLDER] [targets] [b0] [predictor] [commands]
+    python benchmarks/main_job.py [--seeds 20] [--data FOLDER] [targets] [b0] [predictor] [commands] [threads]
 
-Without names, all parts run. ``--data`` is the folder of Accel-NASBench's train.csv and valid.csv.
+Runs the named parts; all parts by default. ``--data`` is the folder of Accel-NASBench's train.csv and valid.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,9 +25,9 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.registry import load_evaluator
 from nas.evidence import PUBLISHED_OBJECTIVE
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.search_loop import SearchSettings, run_search
 from nas.trial import best_trial
-from search_spaces import SearchSpace, architecture_cost, load_space
+from search_spaces import StageSpace, architecture_cost, load_stage_space
 from search_spaces.space import Indices
 
 TARGETS = (200, 300, 386, 400, 600)
@@ -37,22 +38,23 @@ def settings(controller: str, objective: str, target: int, trials: int, seed: in
     return SearchSettings(SPACE, EVALUATOR, controller, make_objective(objective, target * 10**6), trials, seed)
 
 
-def accuracies(space: SearchSpace, evaluator: Evaluator, rows: Indices) -> np.ndarray:
+def accuracies(space: StageSpace, evaluator: Evaluator, rows: Indices) -> np.ndarray:
     return np.array([metrics.accuracy for metrics in evaluator.evaluate(space.decode_indices(rows))])
 
 
 def best_at_most(target: int, chains: int = 400, rounds: int = 60) -> tuple[float, int]:
-    """The best predicted accuracy of at most ``target`` (in millions) MACs that hill climbs find, and its MACs.
+    """Return the best predicted accuracy that hill climbs find at up to ``target`` million MACs, and its MACs.
 
-    Each chain starts at random, and in each round moves to the best of 300 changes of one to four choices.
+    Each chain starts at random. In each round, it moves to the best of 300 neighbours, which differ in one to four
+    choices.
     """
-    space, evaluator = load_space(SPACE), load_evaluator(EVALUATOR)
+    space, evaluator = load_stage_space(SPACE), load_evaluator(EVALUATOR)
     rng = np.random.default_rng(0)
     rows = space.sample_indices(rng, chains)
     score = np.full(chains, -np.inf)
     for _ in range(rounds):
-        fan = 300
-        candidates = np.repeat(rows, fan, axis=0)
+        neighbours = 300
+        candidates = np.repeat(rows, neighbours, axis=0)
         rank = np.argsort(np.argsort(rng.random(candidates.shape), axis=1), axis=1)
         changed = rank < rng.integers(1, 5, (len(candidates), 1))
         candidates = np.where(changed, space.sample_indices(rng, len(candidates)), candidates)
@@ -60,7 +62,7 @@ def best_at_most(target: int, chains: int = 400, rounds: int = 60) -> tuple[floa
         value = np.where(macs <= target * 10**6, 0.0, -macs / 1e9)
         inside = macs <= target * 10**6
         value[inside] = accuracies(space, evaluator, candidates[inside])
-        value, candidates = value.reshape(chains, fan), candidates.reshape(chains, fan, -1)
+        value, candidates = value.reshape(chains, neighbours), candidates.reshape(chains, neighbours, -1)
         best = value.argmax(axis=1)
         each = np.arange(chains)
         better = value[each, best] > score
@@ -70,7 +72,11 @@ def best_at_most(target: int, chains: int = 400, rounds: int = 60) -> tuple[floa
 
 
 def one_target(job: tuple[str, int, int, int]) -> tuple[float, float, float]:
-    """MACs / target, predicted accuracy and seconds of a search: controller, target in millions, trials, seed."""
+    """Return MACs / target, predicted accuracy and seconds of a search.
+
+    Args:
+        job: controller, target in millions of MACs, number of trials, and seed.
+    """
     controller, target, trials, seed = job
     started = time.perf_counter()
     chosen = settings(controller, "hard", target, trials, seed)
@@ -93,13 +99,17 @@ def targets(seeds: int, controller: str = "bayesian", trials: int = 500) -> None
                 f"{target}M: best known {100 * top:.2f} % at {top_macs / 1e6:.1f}M; found {100 * found.min():.2f}–"
                 f"{100 * found.max():.2f} %, gap worst {gaps.max():.3f} median {np.median(gaps):.3f} points; "
                 f"MACs/target {ratios.min():.4f}–{ratios.max():.4f}, {inside}/{seeds} within 0.97–1; "
-                f"{np.median(seconds):.1f} s a run",
+                f"{np.median(seconds):.1f} s per run",
                 flush=True,
             )
 
 
 def trials_to_b0(job: tuple[str, int, int]) -> int | None:
-    """After how many trials a search (controller, trials, seed) passes B0's soft reward; None where it does not."""
+    """Return the number of trials until a search exceeds B0's soft reward; None if it does not.
+
+    Args:
+        job: controller, number of trials, and seed.
+    """
     controller, trials, seed = job
     run = run_search(settings(controller, "soft", 400, trials, seed))
     goal = b0_reward()
@@ -113,7 +123,7 @@ def b0_reward() -> float:
 
 
 def passing_b0(seeds: int) -> None:
-    print(f"## Trials to pass B0's soft reward of {b0_reward():.5f}, {seeds} seeds")
+    print(f"## Trials to exceed B0's soft reward of {b0_reward():.5f}, {seeds} seeds")
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for controller, trials in (
             ("bayesian", 100),
@@ -129,9 +139,9 @@ def passing_b0(seeds: int) -> None:
 
 def predictor(data: Path | None) -> None:
     print("## Predictor")
-    from nas.evaluators.imagenet_predictor import ImageNetPredictor
+    from nas.evaluators.imagenet import ImageNetPredictor
 
-    space, evaluator = load_space(SPACE), ImageNetPredictor()
+    space, evaluator = load_stage_space(SPACE), ImageNetPredictor()
     networks = space.decode_indices(space.sample_indices(np.random.default_rng(0), 1000))
     times = []
     with threadpool_limits(1):
@@ -140,22 +150,21 @@ def predictor(data: Path | None) -> None:
             evaluator.predict(networks)
             times.append(time.perf_counter() - started)
     times = times[1:]  # the first one loads the model
-    print(
-        f"1000 architectures, encoding included: median {1e3 * np.median(times):.2f} ms, best {1e3 * min(times):.2f} ms"
-    )
+    median, best = 1e3 * np.median(times), 1e3 * min(times)
+    print(f"1000 architectures, including encoding: median {median:.2f} ms, best {best:.2f} ms")
     if data is None:
-        print("held-out figures: give --data, the folder of valid.csv")
+        print("figures on held-out networks: need --data, the folder of valid.csv")
         return
-    from nas.evaluators.accel_nasbench import read_measurements
-    from nas.evaluators.fit_imagenet_predictor import quality
+    from nas.predictors.accel_nasbench import read_measurements
+    from nas.predictors.fit_imagenet import quality
 
     rows, top1 = read_measurements(data / "valid.csv", space)
     accuracy, std = evaluator.predict(space.decode_indices(rows))
     print({name: round(value, 4) for name, value in quality(top1, 100 * accuracy, 100 * std).items()})
 
 
-# Runs the command and prints the peak of its memory. VmHWM is that of this process alone; what getrusage says of a
-# child begins with the memory of its parent.
+# Runs the command and prints its peak memory. VmHWM is the peak of this process alone, whereas getrusage reports for a
+# child at least the memory that its parent had when it started.
 COMMAND = """
 import re, sys
 from nas.__main__ import main
@@ -165,7 +174,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=
 
 
 def commands() -> None:
-    print("## Commands: seconds (median of 5), peak memory")
+    print("## Commands: seconds (median of 5; one run of search), peak memory")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in (
@@ -184,15 +193,40 @@ def commands() -> None:
             print(f"mnas {name}: {np.median(times):.2f} s, {peak:.0f} MiB", flush=True)
 
 
+def threads(pairs: int = 3) -> None:
+    print("## CPU seconds of a default search beside a busy core, without and with OMP_NUM_THREADS=1, in turns")
+    root = str(Path(__file__).resolve().parents[1])
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    free["PYTHONPATH"] = root
+    settings = {"without": free, "with": {**free, "OMP_NUM_THREADS": "1"}}
+    spent: dict[str, list[float]] = {name: [] for name in settings}
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, environment in [*settings.items()] * pairs:
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                command = [sys.executable, "-m", "nas", "search", "--target-macs", "400M"]
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                spent[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    finally:
+        busy.kill()
+        busy.wait()
+    medians = {name: float(np.median(seconds)) for name, seconds in spent.items()}
+    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in medians.items())
+    print(f"{each} (medians of {pairs}); ratio {medians['without'] / medians['with']:.2f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="targets, b0, predictor, commands")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="targets, b0, predictor, commands, threads")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--data", type=Path)
     arguments = parser.parse_args()
     parts = {
         "predictor": lambda: predictor(arguments.data),
         "commands": commands,
+        "threads": threads,
         "b0": lambda: passing_b0(arguments.seeds),
         "targets": lambda: targets(arguments.seeds),
     }

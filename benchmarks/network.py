@@ -1,8 +1,9 @@
-"""Our B0 beside torchvision's, in one run: construction, inference and a training step.
+"""Speed of our B0 compared with torchvision's in one run: construction, inference and a training step.
 
     PYTHONPATH=.peers python benchmarks/network.py [--rounds 30] [--batch 8] [--device cpu]
 
-float32, channels last, 224 px; medians of rounds in which both run, in turns first.
+Both run in float32, channels last, at 224 px. The figures are medians over rounds; both networks run in every round and
+take turns to go first.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import torch
 from torch import nn
 
 from baselines import load
-from baselines.torchvision_import import import_torchvision
+from baselines.exchange.torchvision_import import import_torchvision
 from search_spaces.network import build_network
 
 
 def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int, wait: Callable[[], None]) -> str:
-    """Medians of both, and the median of their ratios with its quartiles."""
+    """Return, as text, the medians of both times and the median and quartiles of their ratios."""
     times: list[tuple[float, float]] = []
     for number in range(rounds + 3):
         seconds = [0.0, 0.0]
@@ -30,7 +31,7 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int,
             (ours, theirs)[index]()
             wait()
             seconds[index] = time.perf_counter() - started
-        if number >= 3:  # the first rounds warm up
+        if number >= 3:  # the first three rounds are warm-up
             times.append((seconds[0], seconds[1]))
     ratios = [a / b for a, b in times]
     low, _, high = statistics.quantiles(ratios, n=4)

@@ -1,4 +1,4 @@
-"""A plug-in: the ``imagenet`` evaluator with the noise of a training, 0.25 points, drawn by architecture and seed."""
+"""A plug-in: the ``imagenet`` evaluator with noise of 0.25 points, as in training, drawn by architecture and seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOISE = 0.0025
 
 
 class NoisyImageNet(Evaluator):
-    """Predicted accuracy plus Gaussian noise."""
+    """Predicts accuracy and adds Gaussian noise."""
 
     name = "noisy_imagenet"
     meaning = "predicted ImageNet top-1 under a shortened schedule, with made-up noise of 0.25 points"

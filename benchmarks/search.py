@@ -1,10 +1,11 @@
-"""How few evaluations searches need, whether they hit their targets, and what the loop itself costs.
+"""How many evaluations searches need, whether they hit their targets, and the overhead of the search loop.
 
     python benchmarks/search.py [--seeds 20] [--workers N] [soft] [noise] [synthetic] [targets] [forms] [overhead]
 
-Without names, all parts run (about two hours on two cores; ``targets`` is most of it). Everything runs on evaluators
-that answer at once, so an evaluation is counted and not timed. The best known is what many hill climbs that see the
-evaluator find. Medians of the seeds; a search that never gets there counts as longer than all others.
+Runs the named parts; all parts by default (about two hours on two cores, most of it for ``targets``). All evaluators
+answer at once, so evaluations are counted and not timed. The best known network is the best that many hill climbs with
+access to the evaluator find. Figures are medians over seeds; a search that never reaches a goal counts as longer than
+all others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,13 +25,14 @@ from pathlib import Path
 import numpy as np
 
 from baselines import load
-from nas.calibration import calibrated_objective
 from nas.controllers.base import Controller
 from nas.evaluators.registry import load_evaluator
+from nas.executors.base import Execution
 from nas.objective import Objective, make_objective
-from nas.search import SearchEvents, SearchSettings, run_search
+from nas.search_loop import SearchEvents, SearchSettings, run_search
+from nas.studies.calibration import CalibratedRequest, calibrated_objective, start_calibration
 from nas.trial import Trial, best_trial
-from search_spaces import SearchSpace, architecture_cost, load_space
+from search_spaces import StageSpace, architecture_cost, load_stage_space
 from search_spaces.space import Indices
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +40,7 @@ IMAGENET = ("efficientnet", "imagenet")
 NOISY = ("efficientnet", f"{HERE}/noisy_imagenet.py")
 SYNTHETIC = (f"{HERE}/synthetic.py", f"{HERE}/synthetic.py")
 
-# By controller: how many evaluations a search may take.
+# Budget of evaluations of a search, by controller.
 BUDGETS = {
     "bayesian": 400,
     "ppo": 2000,
@@ -55,42 +58,49 @@ TARGET_BUDGETS = {"bayesian": 500, "nni:regularized-evolution": 5000, "reinforce
 NEAR_BEST = 0.0015  # 0.15 points
 
 
-class GoalsReached(Exception):  # noqa: N818 - no error
-    """A search has found what it was watched for."""
+class GoalsReached(Exception):  # noqa: N818 - not an error
+    """A search has reached all its goals and can stop."""
 
 
-def exact_rewards(space: SearchSpace, evaluator: str, objective: Objective, rows: Indices) -> np.ndarray:
-    """Merits of rows without noise."""
-    judge = load_evaluator(IMAGENET[1] if evaluator == NOISY[1] else evaluator)
-    accuracy = np.array([metrics.accuracy for metrics in judge.evaluate(space.decode_indices(rows))])
+def exact_rewards(space: StageSpace, evaluator: str, objective: Objective, rows: Indices) -> np.ndarray:
+    """Return the merits of rows, without noise."""
+    exact = load_evaluator(IMAGENET[1] if evaluator == NOISY[1] else evaluator)
+    accuracy = np.array([metrics.accuracy for metrics in exact.evaluate(space.decode_indices(rows))])
     costs = [space.costs(rows)[0]]
     return objective.merit(objective.reward(accuracy, costs), costs)
 
 
 @cache
 def best_known(space_name: str, evaluator: str, objective: Objective, chains: int = 100, rounds: int = 50) -> float:
-    """The best merit that hill climbs find, each moving to the best of 60 changes of one to four choices."""
-    space, rng = load_space(space_name), np.random.default_rng(0)
+    """Return the best merit that hill climbs find.
+
+    In each round, each chain moves to the best of 60 neighbours, which differ in one to four choices.
+    """
+    space, rng = load_stage_space(space_name), np.random.default_rng(0)
     rows = space.sample_indices(rng, chains)
     best = exact_rewards(space, evaluator, objective, rows)
     for _ in range(rounds):
-        fan = 60
-        candidates = np.repeat(rows, fan, axis=0)
+        neighbours = 60
+        candidates = np.repeat(rows, neighbours, axis=0)
         rank = np.argsort(np.argsort(rng.random(candidates.shape), axis=1), axis=1)
         changed = rank < rng.integers(1, 5, (len(candidates), 1))
         candidates = np.where(changed, space.sample_indices(rng, len(candidates)), candidates)
-        values = exact_rewards(space, evaluator, objective, candidates).reshape(chains, fan)
+        values = exact_rewards(space, evaluator, objective, candidates).reshape(chains, neighbours)
         winners, each = values.argmax(axis=1), np.arange(chains)
         better = values[each, winners] > best
-        rows[better] = candidates.reshape(chains, fan, -1)[each, winners][better]
+        rows[better] = candidates.reshape(chains, neighbours, -1)[each, winners][better]
         best = np.maximum(best, values[each, winners])
     return float(best.max())
 
 
 def evaluations_to(job: tuple[str, tuple[str, str], int, tuple[float, ...]]) -> list[float]:
-    """Evaluations until a network's reward, without noise, passes each of some goals; infinite where none does."""
+    """Return the number of evaluations until a reward, without noise, exceeds each goal; infinite if none does.
+
+    Args:
+        job: controller, names of space and evaluator, seed, and goals.
+    """
     controller, (space_name, evaluator), seed, goals = job
-    space, objective = load_space(space_name), make_objective("soft", 400e6)
+    space, objective = load_stage_space(space_name), make_objective("soft", 400e6)
     settings = SearchSettings(space_name, evaluator, controller, objective, BUDGETS[controller], seed)
     found = [float("inf")] * len(goals)
 
@@ -116,6 +126,8 @@ def b0_reward() -> float:
 
 
 def spread(counts: Sequence[float]) -> str:
+    """Return the median of the counts, their quartiles, and how many are finite, as text."""
+
     def text(value: float) -> str:
         return "never" if value == float("inf") else f"{value:.0f}"
 
@@ -126,7 +138,7 @@ def spread(counts: Sequence[float]) -> str:
 
 
 def race(title: str, setting: tuple[str, str], goals: tuple[float, ...], pool: ProcessPoolExecutor, seeds: int) -> None:
-    print(f"## {title}: median (quartiles; how many got there), {seeds} seeds", flush=True)
+    print(f"## {title}: median (quartiles; how many searches reached it), {seeds} seeds", flush=True)
     for controller, budget in BUDGETS.items():
         jobs = [(controller, setting, seed, goals) for seed in range(seeds)]
         counts = list(zip(*pool.map(evaluations_to, jobs), strict=True))
@@ -137,26 +149,31 @@ def soft(pool: ProcessPoolExecutor, seeds: int) -> None:
     best = best_known(*IMAGENET, make_objective("soft", 400e6))
     goals = (b0_reward(), 0.999 * best)
     print(f"B0's reward {goals[0]:.5f}; best known {best:.5f}")
-    race("Soft reward, imagenet: evaluations to pass B0, to 99.9 % of the best known", IMAGENET, goals, pool, seeds)
+    race("Soft reward, imagenet: evaluations to exceed B0, to 99.9 % of the best known", IMAGENET, goals, pool, seeds)
 
 
 def noise(pool: ProcessPoolExecutor, seeds: int) -> None:
     goals = (b0_reward(), 0.999 * best_known(*IMAGENET, make_objective("soft", 400e6)))
-    race("The same with noise of 0.25 points; goals judged without it", NOISY, goals, pool, seeds)
+    race("The same with noise of 0.25 points; goals are checked without it", NOISY, goals, pool, seeds)
 
 
 def synthetic(pool: ProcessPoolExecutor, seeds: int) -> None:
     objective = make_objective("soft", 400e6)
     best = best_known(*SYNTHETIC, objective)
-    space = load_space(SYNTHETIC[0])
+    space = load_stage_space(SYNTHETIC[0])
     random = exact_rewards(space, SYNTHETIC[1], objective, space.sample_indices(np.random.default_rng(0), 5000))
     goals = (float(np.quantile(random, 0.9998)), 0.99 * best, 0.999 * best)
-    print(f"best of 5000 random, one left out: {goals[0]:.5f}; best known {best:.5f}")
-    race("Synthetic: evaluations to 99.98 % of random, to 99 % and 99.9 % of best known", SYNTHETIC, goals, pool, seeds)
+    print(f"second best of 5000 random networks: {goals[0]:.5f}; best known {best:.5f}")
+    title = "Synthetic: evaluations to the 99.98th percentile of random networks, to 99 % and 99.9 % of the best known"
+    race(title, SYNTHETIC, goals, pool, seeds)
 
 
 def target_run(job: tuple[str, int, int, float]) -> tuple[float, float, float]:
-    """MACs / target, predicted accuracy, and evaluations until it stayed within 0.15 points of the best known."""
+    """Return MACs / target, predicted accuracy, and evaluations until a network is within 0.15 points of the best.
+
+    Args:
+        job: controller, target in millions of MACs, seed, and best known accuracy.
+    """
     controller, target, seed, best_accuracy = job
     objective = make_objective("hard", target * 1e6)
     settings = SearchSettings(*IMAGENET, controller, objective, TARGET_BUDGETS[controller], seed)
@@ -173,14 +190,14 @@ def target_run(job: tuple[str, int, int, float]) -> tuple[float, float, float]:
 
 
 def targets(pool: ProcessPoolExecutor, seeds: int) -> None:
-    print(f"## Targets, hard form, {seeds} seeds: within 2 %, not above; within 0.15 points of the best known")
+    print(f"## Targets, hard form, {seeds} seeds: at most 2 % below the target; within 0.15 points of the best known")
     best = {target: best_known(*IMAGENET, make_objective("hard", target * 1e6)) for target in TARGETS}
     for controller, budget in TARGET_BUDGETS.items():
-        everything = []
+        all_runs = []
         for target in TARGETS:
             jobs = [(controller, target, seed, best[target]) for seed in range(seeds)]
             runs = list(pool.map(target_run, jobs))
-            everything += runs
+            all_runs += runs
             ratios, accuracy, evaluations = (np.array(column) for column in zip(*runs, strict=True))
             inside = int(((ratios >= 0.98) & (ratios <= 1)).sum())
             gaps = 100 * (best[target] - accuracy)
@@ -190,17 +207,30 @@ def targets(pool: ProcessPoolExecutor, seeds: int) -> None:
                 f"{np.median(gaps):.3f} worst {gaps.max():.3f}; evaluations to near {spread(evaluations.tolist())}",
                 flush=True,
             )
-        on_target = np.mean([0.98 <= ratio <= 1 for ratio, _, _ in everything])
-        near = np.mean([count < float("inf") for _, _, count in everything])
+        on_target = np.mean([0.98 <= ratio <= 1 for ratio, _, _ in all_runs])
+        near = np.mean([count < float("inf") for _, _, count in all_runs])
         print(
             f"{controller}, all targets, {budget} evaluations: {on_target:.1%} on target, {near:.1%} near", flush=True
         )
 
 
+def calibrated(target: float, seed: int) -> Objective:
+    space, evaluator = IMAGENET
+    request = CalibratedRequest(space, evaluator, "bayesian", target, 400, seed)
+    with tempfile.TemporaryDirectory() as place:
+        start_calibration(Path(place, "run"), request, Execution())
+        return calibrated_objective(Path(place, "run"), request)
+
+
 def form_run(job: tuple[str, int, int]) -> tuple[float, float]:
+    """Return MACs / target and predicted accuracy of a search.
+
+    Args:
+        job: form of the objective, target in millions of MACs, and seed.
+    """
     form, target, seed = job
     if form == "calibrated":
-        objective = calibrated_objective(*IMAGENET, {"macs": target * 1e6}, seed)
+        objective = calibrated(target * 1e6, seed)
     else:
         objective = make_objective(form, target * 1e6)
     best = best_trial(run_search(SearchSettings(*IMAGENET, "bayesian", objective, 400, seed)), objective)
@@ -221,7 +251,7 @@ def forms(pool: ProcessPoolExecutor, seeds: int) -> None:
 
 
 def microseconds(run: Callable[[], int], rounds: int = 5) -> float:
-    """Least time of a trial over some rounds; ``run`` says how many trials it ran."""
+    """Return the shortest time per trial over several rounds of ``run``, which returns its number of trials."""
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -231,8 +261,8 @@ def microseconds(run: Callable[[], int], rounds: int = 5) -> float:
 
 
 def overhead(pool: ProcessPoolExecutor, seeds: int) -> None:
-    """Ours around an evaluator that gives a constant, and NNI's own engine around the same, in one process."""
-    print("## Overhead of a trial, evaluator and its decoding excluded, least of 5 rounds of 1000 trials")
+    """Compare our loop with NNI's engine, both around an evaluator that returns a constant, in one process."""
+    print("## Overhead per trial, without evaluator and decoding, shortest of 5 rounds of 1000 trials")
     for controller in ("random", "reinforce", "ppo", "bayesian", "nni:random", "nni:regularized-evolution"):
         print(f"our loop, {controller}: {microseconds(lambda name=controller: our_loop(name)):.0f} µs", flush=True)
     for strategy in ("random", "regularized-evolution"):
@@ -244,7 +274,7 @@ def our_loop(controller: str, count: int = 1000) -> int:
     from nas.evaluators.registry import EVALUATORS
 
     class Constant(Evaluator):
-        name = meaning = "accuracy of nothing"
+        name = meaning = "a constant accuracy"
         instant = True
 
         def check(self, architecture: object) -> None:
@@ -266,7 +296,7 @@ def nni_loop(strategy: str, count: int = 1000) -> int:
     engine = import_nni("nni.nas.execution").SequentialExecutionEngine(max_model_count=count, continue_on_failure=False)
 
     class Constant(model_space_class()):  # type: ignore[misc]
-        """A model space whose models answer at once."""
+        """A model space whose models return their result at once."""
 
         def freeze(self, sample: dict[str, object]) -> object:
             self.validate(sample)
@@ -276,7 +306,8 @@ def nni_loop(strategy: str, count: int = 1000) -> int:
             self.metrics.final = 0.5
             return self.metrics
 
-    STRATEGIES[f"nni:{strategy}"](load_space("efficientnet"), 0)(Constant(load_space("efficientnet")), engine)
+    space = load_stage_space("efficientnet")
+    STRATEGIES[f"nni:{strategy}"](space, 0)(Constant(space), engine)
     return count
 
 
@@ -286,7 +317,7 @@ PARTS: dict[str, Callable[[ProcessPoolExecutor, int], None]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Figures of the search engine.")
+    parser = argparse.ArgumentParser(description="Measure the search.")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))

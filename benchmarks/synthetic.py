@@ -1,8 +1,8 @@
-"""A plug-in: a space that no controller was made for, and an accuracy made up for it.
+"""A plug-in: a space that no controller was tuned on, with a made-up accuracy.
 
-Twelve stages with their own kernels (3, 5, 7), expansions (1, 3, 6), channels and layers: 4e18 networks of 48 choices.
-Accuracy saturates in log MACs and in a utility of random weights for all steps of all choices, some of them negative,
-and for a tenth of their pairs.
+The space has twelve stages, each with its own kernel (3, 5, 7), expansion (1, 3, 6), channels and layers: 4e18 networks
+and 48 choices. The accuracy saturates in log MACs and in a utility. The utility has random weights, some of them
+negative, for all steps of all choices and for a tenth of their pairs.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from nas.evaluators.base import Evaluator, Metrics
-from search_spaces import Architecture, SearchSpace, StageChoices, load_space
+from search_spaces import Architecture, StageChoices, StageSpace, load_stage_space
 
 _CHANNELS = (16, 24, 24, 40, 40, 80, 80, 112, 112, 192, 192, 320)
 _STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 2, 1, 1)
 
 
-def make_space() -> SearchSpace:
-    template = load_space("efficientnet").template
+def make_space() -> StageSpace:
+    template = load_stage_space("efficientnet").template
     stages = [
         StageChoices(
             kernel_size=(3, 5, 7),
@@ -32,11 +32,11 @@ def make_space() -> SearchSpace:
         )
         for channels, stride in zip(_CHANNELS, _STRIDES, strict=True)
     ]
-    return SearchSpace("synthetic", replace(template, stages=template.stages[:1] * len(stages)), stages)
+    return StageSpace("synthetic", replace(template, stages=template.stages[:1] * len(stages)), stages)
 
 
 class Synthetic(Evaluator):
-    """The accuracy of the module's text."""
+    """The made-up accuracy; see the module."""
 
     name = "synthetic"
     meaning = "an accuracy made up for a benchmark; it says nothing about trained networks"

@@ -1,4 +1,7 @@
-"""The evaluator ``imagenet`` with a trial that takes as long as SECONDS says, asleep: a training without its work."""
+"""A plug-in: the ``imagenet`` evaluator, slowed down to imitate training.
+
+It sleeps for as many seconds per architecture as the environment variable SECONDS says.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import time
 from collections.abc import Sequence
 
 from nas.evaluators.base import Metrics
-from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.evaluators.imagenet import ImageNetPredictor
 from search_spaces import Architecture
 
 
 class TimedImageNet(ImageNetPredictor):
-    """Sleeps for each architecture."""
+    """Sleeps for every architecture before it predicts."""
 
     instant = False
 

@@ -1,17 +1,18 @@
-"""How fast the training loop is beside a plain one, what memory it takes, and what a search over trainings found.
+"""Speed of the training loop compared with a plain one, its memory, and the result of a search over trainings.
 
     python benchmarks/training.py speed --data IMAGES             # small images of one size, such as Fashion-MNIST
     python benchmarks/training.py search --data IMAGES --run RUN  # a run of mnas search --evaluator train
-    python benchmarks/training.py memory --data IMAGES            # a quarter of an hour on a core
+    python benchmarks/training.py memory --data IMAGES            # a quarter of an hour on one core
 
-``speed``: images a second of the same network, batch and augmentation (shift and flip), in turns in one process on one
-thread, or on a GPU: our loop, and a plain one (DataLoader, PIL, fp32, torch's default memory format).
+``speed``: images per second of our loop and of a plain one (DataLoader, PIL, fp32, torch's default memory format), with
+the same network, batch and augmentation (shift and flip). They alternate in one process, on one thread or on a GPU.
 
-``search``: the run's best network, B0, and random members of its space of the best's MACs (within 2 %), each trained
-under the run's proxy with seeds that the search did not use, and judged on the test part, which it did not see.
+``search``: the run's best network, B0, and random members of the run's space with the MACs of the best (within 2 %).
+Each is trained under the run's proxy with seeds that the search did not use, and evaluated on the test part, which the
+search did not see.
 
-``memory``: B3 and B5 at their own resolution with batches of 64 within 6 GB, as the plan has them: two steps of each in
-a process of its own, whose peak the kernel (on a GPU, torch's allocator) says.
+``memory``: B3 and B5 at their own resolution with batches of 64 within 6 GB, as planned. Two steps of each run in a
+separate process; its peak memory is reported by the kernel (on a GPU, by torch's allocator).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 
 from baselines import load
 from baselines.memory import device_here
-from search_spaces import Architecture, architecture_cost, load_space
+from search_spaces import Architecture, architecture_cost, load_stage_space
 
 BATCH = 64
 ROUNDS = 5
@@ -45,9 +46,9 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
     from torch import nn
     from torch.utils.data import DataLoader
 
-    from baselines.training.data import load_data
+    from baselines.training.data.sources import load_data
+    from baselines.training.loop import train
     from baselines.training.recipe import load_recipe
-    from baselines.training.train import train
     from search_spaces.adaptation import adapted
     from search_spaces.network import build_network
 
@@ -60,7 +61,7 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
     recipe = load_recipe("proxy").with_values(epochs=1, batch=batch)
 
     class Plain:
-        """A data set as tutorials have it."""
+        """A data set as written in tutorials."""
 
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
@@ -96,17 +97,23 @@ def speed(data: str, run: str, seeds: int, workers: int) -> None:
         return len(images.train) / train(architecture, images, recipe).seconds
 
     plain(), ours()
-    found = [(ours(), plain()) for _ in range(ROUNDS)]
-    ratio = statistics.median(fast / slow for fast, slow in found)
-    fast, slow = (statistics.median(values) for values in zip(*found, strict=True))
-    print(f"B0 at 32 px, batch {batch}, {device.type}: ours {fast:.0f} images/s, plain {slow:.0f}: {ratio:.2f} times")
+    rates = [(ours(), plain()) for _ in range(ROUNDS)]
+    ratio = statistics.median(fast / slow for fast, slow in rates)
+    fast, slow = (statistics.median(values) for values in zip(*rates, strict=True))
+    rate = f"ours {fast:.0f} images/s, plain {slow:.0f}: {ratio:.2f} times as fast"
+    print(f"B0 at 32 px, batch {batch}, {device.type}: {rate}")
 
 
-def judged(job: tuple[str, Architecture, int]) -> float:
-    """Accuracy on the test part of a network trained under a proxy with a seed."""
+def accuracy_on_test_part(job: tuple[str, Architecture, int]) -> float:
+    """Train a network under a proxy, and return its accuracy on the test part.
+
+    Args:
+        job: name of the evaluator, network, and seed.
+    """
     import torch
 
-    from baselines.training.train import accuracy_of, train
+    from baselines.training.loop import train
+    from baselines.training.predict import accuracy_of
     from nas.evaluators.proxy_training import ProxyTraining, proxy_of
 
     name, architecture, seed = job
@@ -124,7 +131,7 @@ def search(data: str, run: str, seeds: int, workers: int) -> None:
 
     with Journal.open(Path(run)) as journal:
         best, settings = journal.best(), journal.settings
-    space = load_space(settings.space)
+    space = load_stage_space(settings.space)
     macs = best.cost.macs
     rows = MacsDistribution(space).sample_indices(
         np.random.default_rng(0), RANDOM_NETWORKS, round(0.98 * macs), round(1.02 * macs)
@@ -133,7 +140,7 @@ def search(data: str, run: str, seeds: int, workers: int) -> None:
     networks |= {f"random {number + 1}": network for number, network in enumerate(space.decode_indices(rows))}
     jobs = [(settings.evaluator, network, 1 + seed) for network in networks.values() for seed in range(seeds)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        accuracy = np.array(list(pool.map(judged, jobs))).reshape(len(networks), seeds)
+        accuracy = np.array(list(pool.map(accuracy_on_test_part, jobs))).reshape(len(networks), seeds)
     print(f"{settings.evaluator}: accuracy on the test part, seeds 1 to {seeds}")
     for (name, network), values in zip(networks.items(), accuracy, strict=True):
         difference = accuracy[0] - values
@@ -142,7 +149,7 @@ def search(data: str, run: str, seeds: int, workers: int) -> None:
         line = f"{name}: {architecture_cost(network).macs / 1e6:.1f}M MACs at 224 px, {100 * values.mean():.2f} "
         line += f"± {100 * values.std(ddof=1):.2f} % ({each})"
         if name != "the best found":
-            line += f"; the best is {100 * difference.mean():+.2f} ± {100 * spread:.2f} points above, seed by seed"
+            line += f"; best minus this: {100 * difference.mean():+.2f} ± {100 * spread:.2f} points, paired by seed"
         print(line, flush=True)
 
 
@@ -153,16 +160,16 @@ def memory(data: str, run: str, seeds: int, workers: int) -> None:
 
 
 def planned_steps(data: str, name: str) -> str:
-    """What two steps of a network take within 6 GB, and what the plan said."""
+    """Run two steps of a network within 6 GB, and return the planned and the measured memory as text."""
     import resource
 
     import torch
 
     from baselines.memory import give_back_maps
-    from baselines.training.data import load_data
+    from baselines.training.data.sources import load_data
+    from baselines.training.loop import train
     from baselines.training.memory_plan import plan_memory
     from baselines.training.recipe import load_recipe
-    from baselines.training.train import train
     from search_spaces.adaptation import adapted
 
     images = load_data(data)
@@ -178,9 +185,9 @@ def planned_steps(data: str, name: str) -> str:
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    way = f"{plan.micro_batches} parts of {plan.micro_batch}" + (", blocks computed again" if plan.recompute else "")
+    split = f"{plan.micro_batches} parts of {plan.micro_batch}" + (", blocks recomputed" if plan.recompute else "")
     return (
-        f"{name} at {network.resolution} px, batch {BATCH}, {way}: plan {plan.peak / 1e9:.2f} GB, measured "
+        f"{name} at {network.resolution} px, batch {BATCH}, {split}: plan {plan.peak / 1e9:.2f} GB, measured "
         f"{peak / 1e9:.2f} ({100 * (peak / plan.peak - 1):+.1f} %), {done.seconds:.0f} s for two steps and a validation"
     )
 
@@ -189,7 +196,7 @@ PARTS = {"speed": speed, "search": search, "memory": memory}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Training: speed, and what a search over trainings found.")
+    parser = argparse.ArgumentParser(description="Measure training: speed, memory, and the result of a search.")
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--data", required=True)
     parser.add_argument("--run", default="")

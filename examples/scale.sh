@@ -1,5 +1,5 @@
 #!/bin/sh
-# Grow B0 along the released coefficients and along the paper's rule, and put the results side by side.
+# Grow B0 by the released coefficients and by the paper's rule, and compare the results.
 set -e
 mnas scale efficientnet_b0 --preset b3
 mnas scale efficientnet_b0 --phi 2

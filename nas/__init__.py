@@ -1,0 +1,66 @@
+"""How to find a network: searches, the evaluators that judge networks, and the controllers that choose them.
+
+    >>> import nas
+    >>> found = nas.search(target_macs=180e6)    # doctest: +SKIP
+    >>> found.freeze("b180")                     # doctest: +SKIP
+
+The functions do what the commands of the same names do, and take objects as well as names. Importing the package loads
+neither torch nor NNI; they are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.api import SearchInterrupted, compare, load_run, resume, search
+    from nas.controllers.base import Controller
+    from nas.evaluators.base import Evaluator, Metrics
+    from nas.evidence import Comparison
+    from nas.executors.base import Execution
+    from nas.found import Found
+    from nas.objective import Objective
+    from nas.trial import Trial
+
+_HOMES = {
+    "Comparison": "nas.evidence",
+    "Controller": "nas.controllers.base",
+    "Evaluator": "nas.evaluators.base",
+    "Execution": "nas.executors.base",
+    "Found": "nas.found",
+    "Metrics": "nas.evaluators.base",
+    "Objective": "nas.objective",
+    "SearchInterrupted": "nas.api",
+    "Trial": "nas.trial",
+    "compare": "nas.api",
+    "load_run": "nas.api",
+    "resume": "nas.api",
+    "search": "nas.api",
+}
+
+__all__ = [
+    "Comparison",
+    "Controller",
+    "Evaluator",
+    "Execution",
+    "Found",
+    "Metrics",
+    "Objective",
+    "SearchInterrupted",
+    "Trial",
+    "compare",
+    "load_run",
+    "resume",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What can be said of networks side by side: cost, predicted accuracy and its noise, reward, agreement, rank.
+"""Networks compared side by side: cost, predicted accuracy and its noise, reward, agreement, rank.
 
 Nothing here is a verdict on full training: accuracies are the evaluator's, and a difference inside its noise is a tie.
 """
@@ -12,28 +12,29 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from baselines.comparators import Comparator
-from baselines.intervals import wilson
-from baselines.spec import BaselineSpec
-from nas.evaluators.base import Evaluator, Metrics
+from baselines.comparators import Comparator, Subject
+from baselines.spec import BaselineSpec, Figure
+from baselines.statistics import wilson
+from baselines.threads import ThreadLimit
+from nas.evaluators.base import Evaluator, Metrics, checked
 from nas.objective import Objective, make_objective
-from search_spaces import SPACES, Architecture, FieldError, Genotype, SearchSpace, architecture_cost, load_space
+from search_spaces import SPACES, Architecture, FieldError, Genotype, StageSpace, architecture_cost, load_stage_space
 
 # The reward with which B0 was found: EfficientNet (arXiv 1905.11946) section 4.
 PUBLISHED_OBJECTIVE: Objective = make_objective("soft", 400_000_000)
 RANDOM_MEMBERS = 20_000
+NOT_MEASURED = "the search did not measure it"
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Where a reward stands among random members of a space.
+    """Rank of a reward among random members of a space.
 
     Attributes:
         percentile: share of the members with a lower reward, in percent.
         low, high: 95 % interval of the percentile in the whole space (Wilson).
-        members: how many were drawn.
+        members: number of members that were drawn.
     """
 
     percentile: float
@@ -55,9 +56,9 @@ class Agreement:
     """How many choices of a space a network shares with a reference.
 
     Attributes:
-        shared: choices with equal values.
-        choices: of the space, in which the reference has a value that the space offers.
-        chance: how many of these a random member shares with the reference, on average.
+        shared: number of choices with equal values.
+        choices: number of choices for which the space offers the reference's value.
+        chance: number of these that a random member shares with the reference, on average.
     """
 
     shared: int
@@ -65,18 +66,18 @@ class Agreement:
     chance: float
 
 
-def agreement(space: SearchSpace, member: Architecture, reference: Architecture) -> Agreement:
+def agreement(space: StageSpace, member: Architecture, reference: Architecture) -> Agreement:
     """Compare a member of a space choice by choice with a reference, which may lie outside the space in some choices.
 
     Raises:
-        FieldError: the first is no member.
+        FieldError: the first is not a member of the space.
     """
     own, others = space.encode(member), offered_values(space, reference)
     chance = sum(1 / len(choice.values) for choice in space.decisions if choice.label in others)
     return Agreement(sum(own[label] == value for label, value in others.items()), len(others), chance)
 
 
-def offered_values(space: SearchSpace, architecture: Architecture) -> Genotype:
+def offered_values(space: StageSpace, architecture: Architecture) -> Genotype:
     """What an architecture has in each choice of a space, where the space offers that value."""
     try:
         return space.encode(architecture)
@@ -98,13 +99,15 @@ def offered_values(space: SearchSpace, architecture: Architecture) -> Genotype:
 
 @dataclass(frozen=True)
 class Judged:
-    """A network with what the evaluator says of it, or why it says nothing.
+    """A network with the evaluator's metrics, or the reason why there are none.
 
     Attributes:
-        name: of the spec, or of the comparator.
-        spec: None for a network of another kind, of which only cost and published accuracy are known.
-        macs, params: exact, at the network's own resolution.
-        metrics: of the evaluator; None where it refuses, for the reason in ``refusal``.
+        name: name of the spec or comparator.
+        spec: spec of the network; None for a comparator, with only its cost and published accuracy known.
+        macs, params: exact counts at the network's own resolution.
+        metrics: metrics of the evaluator; None if it refuses.
+        refusal: reason why there are no metrics; None otherwise.
+        figures: published figures of the network.
     """
 
     name: str
@@ -113,6 +116,7 @@ class Judged:
     params: int
     metrics: Metrics | None
     refusal: str | None
+    figures: tuple[Figure, ...] = ()
 
     @property
     def reward(self) -> float | None:
@@ -120,35 +124,37 @@ class Judged:
         return None if self.metrics is None else PUBLISHED_OBJECTIVE.reward(self.metrics.accuracy, [self.macs])
 
 
-def judge(
-    subject: BaselineSpec | Comparator, evaluator: Evaluator, known: Mapping[str, Metrics] | None = None
-) -> Judged:
-    """Cost of a network, and the evaluator's metrics where it can judge it; ``known`` as of `Comparison`."""
+def judge(subject: Subject, evaluator: Evaluator, known: Mapping[str, Metrics] | None = None) -> Judged:
+    """Cost of a network, and the evaluator's metrics if it can judge it; ``known`` as in `Comparison.of`."""
     if isinstance(subject, Comparator):
         macs, params = subject.counts
-        return Judged(subject.name, None, macs, params, None, "no spec")
+        return Judged(subject.name, None, macs, params, None, "it has no spec", subject.figures)
     cost = architecture_cost(subject.architecture)
+    figures = tuple(figure for figure in subject.figures if figure.kind == "published")
     if known is not None and (subject.name in known or not evaluator.instant):
-        refusal = None if subject.name in known else f"mnas compare --evaluator {evaluator.name} asks for it"
-        return Judged(subject.name, subject, cost.macs, cost.params, known.get(subject.name), refusal)
+        refusal = None if subject.name in known else NOT_MEASURED
+        return Judged(subject.name, subject, cost.macs, cost.params, known.get(subject.name), refusal, figures)
     try:
         evaluator.check(subject.architecture)
-        (metrics,) = evaluator.evaluate([subject.architecture])
+        (found,) = evaluator.evaluate([subject.architecture])
+        metrics = checked(found)
+        if isinstance(metrics, str):
+            raise FieldError("evaluator", metrics)
     except FieldError as error:
-        return Judged(subject.name, subject, cost.macs, cost.params, None, str(error))
+        return Judged(subject.name, subject, cost.macs, cost.params, None, str(error), figures)
     except Exception as error:
-        return Judged(subject.name, subject, cost.macs, cost.params, None, f"{type(error).__name__}: {error}")
-    return Judged(subject.name, subject, cost.macs, cost.params, metrics, None)
+        return Judged(subject.name, subject, cost.macs, cost.params, None, f"{type(error).__name__}: {error}", figures)
+    return Judged(subject.name, subject, cost.macs, cost.params, metrics, None, figures)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One spec against the reference.
+    """Difference of a network from the reference.
 
     Attributes:
-        macs_ratio, params_ratio: spec over reference.
-        accuracy: difference of predicted accuracies; None where one of them is unknown.
-        accuracy_std: σ of that difference: both networks' σ, taken as independent.
+        macs_ratio, params_ratio: network over reference.
+        accuracy: difference of predicted accuracies; None if one of them is unknown.
+        accuracy_std: σ of that difference, from both networks' σ, taken as independent.
     """
 
     macs_ratio: float
@@ -158,7 +164,7 @@ class Difference:
 
     @property
     def beyond_noise(self) -> bool | None:
-        """Whether the difference is larger than its σ; None where that is unknown."""
+        """Whether the difference is larger than its σ; None if that is unknown."""
         if self.accuracy is None or self.accuracy_std is None:
             return None
         return abs(self.accuracy) > self.accuracy_std
@@ -174,35 +180,61 @@ def difference(judged: Judged, reference: Judged) -> Difference:
     return Difference(judged.macs / reference.macs, judged.params / reference.params, accuracy, std)
 
 
+@dataclass(frozen=True)
 class Comparison:
     """Networks side by side, the last one the reference.
 
-    Args:
-        subjects: specs and networks of other kinds, at least two.
-        evaluator: whose accuracies are shown.
-        known: metrics that are known already, by name. Where they are given, an evaluator that does not answer at once
-            is not asked for others.
+    Attributes:
+        judged: two or more networks with the evaluator's metrics.
+        evaluator: source of the accuracies.
+        objective: reward that networks are ranked by.
+        how_to_measure: command that measures the unmeasured networks; empty if there are none, or no such command.
     """
 
-    def __init__(
-        self,
-        subjects: Sequence[BaselineSpec | Comparator],
+    judged: tuple[Judged, ...]
+    evaluator: Evaluator
+    objective: Objective = PUBLISHED_OBJECTIVE
+    how_to_measure: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Sequence[Subject],
         evaluator: Evaluator,
         known: Mapping[str, Metrics] | None = None,
-    ) -> None:
-        self.evaluator = evaluator
-        self.judged = [judge(subject, evaluator, known) for subject in subjects]
-        self.reference = self.judged[-1]
-        self.differences = [difference(judged, self.reference) for judged in self.judged[:-1]]
+        how_to_measure: str = "",
+    ) -> Comparison:
+        """Judge networks and put them side by side.
+
+        Args:
+            subjects: specs and comparators, two or more; the last one is the reference.
+            evaluator: source of the accuracies.
+            known: metrics that are already known, by name. An evaluator that is not instant is then not asked for the
+                others.
+            how_to_measure: command that measures the others.
+        """
+        judged = tuple(judge(subject, evaluator, known) for subject in subjects)
+        needed = any(item.refusal == NOT_MEASURED for item in judged)
+        return cls(judged, evaluator, how_to_measure=how_to_measure if needed else "")
+
+    @property
+    def reference(self) -> Judged:
+        """The network that the others are compared with."""
+        return self.judged[-1]
 
     @cached_property
-    def space(self) -> SearchSpace | None:
+    def differences(self) -> list[Difference]:
+        """Difference of each other network from the reference."""
+        return [difference(judged, self.reference) for judged in self.judged[:-1]]
+
+    @cached_property
+    def space(self) -> StageSpace | None:
         """The first space that has the reference as a member."""
-        return next((space for space in map(load_space, SPACES) if _member(space, self.reference)), None)
+        return next((space for space in map(load_stage_space, SPACES) if _member(space, self.reference)), None)
 
     @cached_property
     def agreements(self) -> list[Agreement | None]:
-        """Of each network but the reference with the reference; None where it is no member of the space."""
+        """Agreement of each other network with the reference; None if it is not a member of the space."""
         return [self._agreement(judged) for judged in self.judged[:-1]]
 
     def _agreement(self, judged: Judged) -> Agreement | None:
@@ -213,25 +245,35 @@ class Comparison:
 
     @cached_property
     def ranks(self) -> list[Rank | None]:
-        """Of each spec's soft reward among random members of the space; None where it has no reward."""
+        """Rank of each network's soft reward among random members of the space; None if it has no reward."""
         if self.space is None or self.reference.metrics is None or not self.evaluator.instant:
             return [None for _ in self.judged]
         rewards = random_rewards(self.space, self.evaluator)
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]
 
+    def __repr__(self) -> str:
+        names = ", ".join(judged.name for judged in self.judged)
+        return f"Comparison({names}; evaluator {self.evaluator.name})"
 
-def random_rewards(space: SearchSpace, evaluator: Evaluator) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The published soft reward of random members of a space, or of all that the evaluator knows, where few."""
+    def _repr_html_(self) -> str:
+        from baselines.views.terminal import as_html
+        from nas.views.comparison import text
+
+        return as_html(*text(self))
+
+
+def random_rewards(space: StageSpace, evaluator: Evaluator) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The published soft reward of random members of a space, or of all known ones if the evaluator lists them."""
     known = evaluator.known_members(space)
     rows = space.sample_indices(np.random.default_rng(0), RANDOM_MEMBERS) if known is None else known
-    with threadpool_limits(1):  # as in `nas.search.run_search`
+    with ThreadLimit(1):
         metrics = evaluator.evaluate(space.decode_indices(rows))
     accuracy = np.array([metric.accuracy for metric in metrics])
     result: np.ndarray[Any, np.dtype[np.float64]] = PUBLISHED_OBJECTIVE.reward(accuracy, [space.costs(rows)[0]])
     return result
 
 
-def _member(space: SearchSpace, judged: Judged) -> bool:
+def _member(space: StageSpace, judged: Judged) -> bool:
     if judged.spec is None:
         return False
     try:

@@ -1,38 +1,19 @@
-"""What a journal's file holds: its tables, and a row of a trial as a record; what is wrong with one of a stranger."""
+"""Format of a search's journal: the tables beside those of every run, and a trial's row as a record."""
 
 from __future__ import annotations
 
-import json
 import math
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas.evaluators.base import Metrics
 from nas.executors.base import FAULTS, Failure
-from search_spaces import Genotype, MnasError
+from nas.record import SEARCH_FILE, plain_json, whole
+from search_spaces import Genotype
 from search_spaces.errors import one_line
 
 SCHEMA = 3
-FILE_NAME = "journal.sqlite"
+FILE_NAME = SEARCH_FILE
 TABLES = """
-CREATE TABLE run (              -- what the run is
-    key TEXT PRIMARY KEY,       -- schema, settings, versions (under which it began)
-    value TEXT NOT NULL         -- JSON
-) STRICT;
-CREATE TABLE sessions (         -- each time that a process worked on it
-    session INTEGER PRIMARY KEY,
-    started REAL NOT NULL,      -- seconds since 1970, UTC, as all times
-    pid INTEGER NOT NULL,
-    host TEXT NOT NULL,
-    versions TEXT NOT NULL,     -- JSON object
-    execution TEXT NOT NULL,    -- JSON object: where and how trials ran
-    ended REAL,                 -- NULL while it works, and for ever where it was killed
-    reason TEXT                 -- complete, interrupted, or the error that ended it
-) STRICT;
 CREATE TABLE batches (          -- each time that the controller was asked
     batch INTEGER PRIMARY KEY,
     asked INTEGER NOT NULL,     -- for so many suggestions
@@ -78,13 +59,17 @@ COLUMNS = "number, genotype, digest, macs, params, costs, accuracy, accuracy_std
 
 
 class Record(NamedTuple):
-    """A trial as the journal has it, its network not decoded; see `nas.trial.Trial` and `TABLES`."""
+    """A trial as stored in the journal, its network not decoded; see `nas.trial.Trial` and `TABLES`.
+
+    A network without an architecture (from a table's choices) has no MACs or parameters: the journal holds 0, the
+    record None. Its digest is that of its choices.
+    """
 
     number: int
     genotype: Genotype
     digest: str
-    macs: int
-    params: int
+    macs: int | None
+    params: int | None
     costs: tuple[float, ...]
     metrics: Metrics | None
     reward: float | None
@@ -94,7 +79,7 @@ class Record(NamedTuple):
 
 
 def record_of(row: tuple[Any, ...], targets: int) -> Record:
-    """A row as a record. Raises `ValueError` or `TypeError` for what the project never writes."""
+    """A row as a record. Raises `ValueError` or `TypeError` for a row that the project never writes."""
     number, genotype_text, stored, macs, params, costs_text, accuracy, std, reward, kind, error, attempts, seconds = row
     genotype, costs = plain_json(genotype_text), plain_json(costs_text)
     for count in (number, macs, params, attempts or 0):
@@ -104,7 +89,7 @@ def record_of(row: tuple[Any, ...], targets: int) -> Record:
     if not isinstance(genotype, dict) or not isinstance(costs, list) or len(costs) != targets:
         raise ValueError(f"trial {number} has no genotype or no costs")
     if not all(isinstance(cost, int | float) and 0 < cost < math.inf for cost in costs):
-        raise ValueError(f"trial {number} has a cost that is no number above 0")
+        raise ValueError(f"trial {number} has a cost that is not a number above 0")
     metrics = None if accuracy is None else Metrics(accuracy, std)
     if metrics is not None and (metrics.problem() or reward is None or not math.isfinite(reward)):
         raise ValueError(f"trial {number}: {metrics.problem() or 'has no reward'}")
@@ -112,47 +97,15 @@ def record_of(row: tuple[Any, ...], targets: int) -> Record:
     if (kind is not None and kind not in FAULTS) or (attempts is not None and (metrics is None) == (failure is None)):
         raise ValueError(f"trial {number} neither succeeded nor failed")
     return Record(
-        number, genotype, stored, macs, params, tuple(costs), metrics, reward, failure, attempts or 0, seconds or 0.0
+        number,
+        genotype,
+        stored,
+        macs or None,
+        params or None,
+        tuple(costs),
+        metrics,
+        reward,
+        failure,
+        attempts or 0,
+        seconds or 0.0,
     )
-
-
-def plain_json(text: str) -> Any:
-    """What a JSON text holds. Raises `ValueError` for what JSON itself does not have: nan and infinity."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def check_time(seconds: float) -> float:
-    """A time in seconds since 1970. Raises `ValueError` where it is none of this or the next centuries."""
-    if not 0 <= seconds < 1e10:
-        raise ValueError(f"{seconds} is no time")
-    return seconds
-
-
-def whole(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r} is no count")
-    return value
-
-
-@contextmanager
-def readable(file: Path) -> Iterator[None]:
-    """Say in one line what is wrong with a journal that cannot be read."""
-    try:
-        yield
-    except MnasError:
-        raise
-    except (sqlite3.Error, ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
-        reason = one_line(str(error), 200) or type(error).__name__
-        raise MnasError(f"{file}: not a usable journal ({reason}); give the folder of a search") from None
-
-
-@cache
-def tables() -> set[tuple[str, str, str]]:
-    """Tables and views as SQLite writes down that they are ours."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(TABLES)
-        return set(connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))

@@ -1,4 +1,4 @@
-"""From a controller's suggestions to trials that are to be done, with exact costs; and from outcomes to rewards."""
+"""Turns a controller's suggestions into trials with exact costs, and outcomes into rewards."""
 
 from __future__ import annotations
 
@@ -8,46 +8,49 @@ import numpy as np
 
 from nas.costs.metrics import cost_function
 from nas.evaluators.base import Evaluator
-from nas.executors.base import Failure, Outcome
+from nas.evaluators.work import Outcome
+from nas.executors.base import Failure
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype, Space
 from search_spaces.space import Indices
 
 
 class Proposer:
-    """Turns suggestions into trials that are to be done.
+    """Turns suggestions into trials to run.
 
-    Where the evaluator knows some members of the space only, the nearest of them that was not tried yet stands in for a
-    suggestion: fewest choices different, then fewest steps, then the first that the evaluator names. The trial says
-    what is tried.
+    If the space lists its members, or the evaluator knows only some, a suggestion is replaced by the nearest of them
+    that was not tried yet: fewest different choices, then fewest steps, then the first in the list. The trial holds
+    the replacement.
     """
 
-    def __init__(self, space: SearchSpace, evaluator: Evaluator, objective: Objective) -> None:
+    def __init__(self, space: Space, evaluator: Evaluator, objective: Objective) -> None:
         self._space = space
         self._objective = objective
         self._costs = [cost_function(target.cost, space) for target in objective.targets]
-        self._untried = evaluator.known_members(space)
+        known = evaluator.known_members(space)
+        self._untried = space.members if known is None else known
 
     def propose(self, genotypes: Sequence[Genotype], first_number: int) -> tuple[list[bytes], list[Trial]]:
         """The networks' keys, equal for equal networks, and the trials of suggestions, numbered from ``first_number``.
 
-        Fewer than suggested where all members that the evaluator knows were tried.
+        There are fewer than suggested once all known members were tried.
         """
         if not genotypes:
             return [], []
         rows = self._space.canonical(self._space.indices(genotypes))
         if self._untried is not None:
             rows = self._nearest_untried(rows)
-        columns = [cost(rows).tolist() for cost in self._costs]
+        columns = [cost(rows) for cost in self._costs]
+        costs = np.stack(columns, axis=1).tolist() if columns else [()] * len(rows)
         trials = [
-            Trial(number, genotype, architecture, cost, costs)
-            for number, (genotype, architecture, cost, costs) in enumerate(
+            Trial(number, genotype, network, counts, tuple(targeted))
+            for number, (genotype, network, counts, targeted) in enumerate(
                 zip(
                     self._space.genotypes(rows),
                     self._space.decode_indices(rows),
                     self._space.exact_costs(rows),
-                    zip(*columns, strict=True),
+                    costs,
                     strict=True,
                 ),
                 start=first_number,
@@ -56,7 +59,7 @@ class Proposer:
         return [row.tobytes() for row in rows], trials
 
     def rewards(self, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[float | None]:
-        """The reward of each trial; None where it failed."""
+        """The reward of each trial; None if it failed."""
         accuracy = np.array([np.nan if isinstance(outcome, Failure) else outcome.accuracy for outcome in outcomes])
         columns = [np.array(column) for column in zip(*(trial.costs for trial in trials), strict=True)]
         rewards = self._objective.reward(accuracy, columns).tolist()
@@ -65,7 +68,7 @@ class Proposer:
         ]
 
     def _nearest_untried(self, rows: Indices) -> Indices:
-        """For each row the nearest known member that was not tried yet; each is given once."""
+        """The nearest known member not tried yet for each row; each member is used once."""
         assert self._untried is not None
         chosen = []
         for row in rows[: len(self._untried)]:

@@ -1,15 +1,22 @@
-"""What runs there are and how far each is, read from their journals; nothing is loaded that a journal names."""
+"""The runs in folders and their progress: searches, trainings and studies; nothing that they name is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import csv
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from baselines.owner import is_owned
+from baselines.training.folder import HISTORY, SETTINGS, WEIGHTS, read_training
 from nas.journal import Journal
-from nas.journal_format import FILE_NAME, Record
+from nas.journal_format import Record
+from nas.record import COMPARISON_FILE, KNOWN, PILOTS, STUDY_FILE
+from nas.studies.calibration import is_calibrating
+from nas.studies.journal import StudyJournal
+from nas.studies.trained_comparison import read_comparison
 from search_spaces import MnasError
 
 
@@ -18,17 +25,20 @@ class Run:
     """A run at a glance.
 
     Attributes:
-        folder: of the run.
+        folder: folder of the run.
+        kind: ``search``, ``training``, or a study: ``comparison``, ``rediscovery``, ``finalists``, ``calibration``.
         state: ``running``, ``complete``, ``interrupted`` (by a person, or killed), ``failed`` or ``unreadable``.
-        problem: why it failed or cannot be read; None where neither.
-        owner: process and host that work on it; None where none does.
-        settings: as plain data.
-        done, failed, wanted: trials; failed ones are among the done.
-        best: so far.
-        last_event: when something last happened, in seconds since 1970, UTC.
+        problem: reason why it failed or cannot be read; None otherwise.
+        owner: process and host that run it; None if it is not running, or unknown.
+        settings: settings of a search or a study as plain data.
+        done, failed, wanted: numbers of trials, epochs or jobs; ``done`` includes failed trials, but not failed jobs.
+        accuracy: best accuracy so far; for a training, on its validation part; None for a study.
+        best: best trial of a search so far.
+        last_event: time of the last event, in seconds since 1970, UTC.
     """
 
     folder: Path
+    kind: str
     state: str
     problem: str | None = None
     owner: str | None = None
@@ -36,52 +46,115 @@ class Run:
     done: int = 0
     failed: int = 0
     wanted: int = 0
+    accuracy: float | None = None
     best: Record | None = None
     last_event: float | None = None
 
 
 def runs_in(folders: Iterable[Path]) -> Iterator[Run]:
-    """The runs that folders are, or hold one level down, by name."""
+    """The runs in folders or one level below, by name, without the jobs inside a study."""
     for folder in folders:
-        if _may_be_run(folder):
+        if kind_of(folder):
             yield look_at(folder)
         elif folder.is_dir():
-            yield from (look_at(inner) for inner in sorted(folder.iterdir()) if _may_be_run(inner))
+            yield from (look_at(inner) for inner in sorted(folder.iterdir()) if kind_of(inner))
 
 
-def _may_be_run(folder: Path) -> bool:
-    """Whether there is a journal in it, or nobody may look."""
+def kind_of(folder: Path) -> str | None:
+    """What a folder holds, by its files: ``search``, ``study``, ``comparison`` or ``training``; None if no run.
+
+    A folder that cannot be read counts as a search.
+    """
     try:
-        return (folder / FILE_NAME).is_file()
+        found = (kind for file, (kind, _) in KNOWN.items() if (folder / file).is_file())
+        return next(found, "search" if is_calibrating(folder) else None)
     except OSError:
-        return True
+        return "search"
 
 
 def look_at(folder: Path) -> Run:
-    """One run at a glance; one that cannot be read says why."""
+    """One run at a glance; an unreadable one has the reason in ``problem``."""
+    kind = kind_of(folder) or "search"
     try:
-        with Journal.open(folder) as journal:
-            session = journal.session()
-            settings, wanted = dict(journal.plain_settings), journal.plain_settings.get("trials")
-            done = journal.count()
-            state, problem, owner = "interrupted", None, None
-            if is_owned(folder):
-                state, owner = "running", f"process {session['pid']} on {session['host']}"
-            elif session["reason"] == "complete":
-                state = "complete"
-            elif session["reason"] not in (None, "interrupted"):
-                state, problem = "failed", str(session["reason"])
-            return Run(
-                folder,
-                state,
-                problem,
-                owner,
-                settings,
-                done,
-                journal.failed_count(),
-                wanted if isinstance(wanted, int) else done,
-                journal.best_record(),
-                journal.last_event(),
-            )
+        return _LOOKS[kind](folder)
     except (MnasError, OSError) as error:
-        return Run(folder, "unreadable", str(error))
+        return Run(folder, kind, "unreadable", str(error))
+
+
+def _look_at_search(folder: Path) -> Run:
+    if is_calibrating(folder):
+        with StudyJournal.open(folder / PILOTS) as pilots:
+            state, problem, owner = pilots.state()
+            settings = {name: value for name, value in pilots.plain_settings.items() if name != "kind"}
+            state = "interrupted" if state == "complete" else state  # between the pilots and the search
+            wanted, last = _count(settings.get("trials"), 0), pilots.last_event()
+        return Run(folder, "search", state, problem, owner, settings, wanted=wanted, last_event=last)
+    with Journal.open(folder) as journal:
+        settings, done, best = dict(journal.plain_settings), journal.count(), journal.best_record()
+        return Run(
+            folder,
+            "search",
+            *journal.state(),
+            settings,
+            done,
+            journal.failed_count(),
+            _count(settings.get("trials"), done),
+            best.metrics.accuracy if best and best.metrics else None,
+            best,
+            journal.last_event(),
+        )
+
+
+def _count(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
+
+
+def _look_at_study(folder: Path) -> Run:
+    with StudyJournal.open(folder) as journal:
+        settings = {name: value for name, value in journal.plain_settings.items() if name != "kind"}
+        counts, last = journal.counts(), journal.last_event()
+        return Run(folder, journal.kind, *journal.state(), settings, *counts, last_event=last)
+
+
+def _look_at_comparison(folder: Path) -> Run:
+    """The progress of a comparison of an earlier version, or one that has never run, is that of its trainings."""
+    if (folder / STUDY_FILE).is_file():
+        return _look_at_study(folder)
+    plan = read_comparison(folder)
+    trainings = [own for _, _, own in plan.folders(folder)]
+    done = sum((own / WEIGHTS).is_file() for own in trainings)
+    running = any(own.is_dir() and is_owned(own) for own in trainings)
+    state = "running" if running else "interrupted" if done < len(trainings) else "complete"
+    last = (folder / COMPARISON_FILE).stat().st_mtime
+    return Run(folder, "comparison", state, done=done, wanted=len(trainings), last_event=last)
+
+
+def _look_at_training(folder: Path) -> Run:
+    _, settings = read_training(folder)
+    history = folder / HISTORY
+    try:
+        rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines())) if history.exists() else []
+        accuracies = [float(row["val_accuracy"]) for row in rows]
+        done = int(rows[-1]["epoch"]) if rows else 0
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise MnasError(f"{history}: not a usable history; remove the folder, or start the training again") from None
+    if not all(math.isfinite(accuracy) for accuracy in accuracies):
+        raise MnasError(f"{history}: an accuracy is not a number; start the training again")
+    state = "running" if is_owned(folder) else "complete" if (folder / WEIGHTS).is_file() else "interrupted"
+    return Run(
+        folder,
+        "training",
+        state,
+        done=done,
+        wanted=settings.recipe.epochs,
+        accuracy=max(accuracies, default=None),
+        last_event=(history if history.exists() else folder / SETTINGS).stat().st_mtime,
+    )
+
+
+_LOOKS: dict[str, Callable[[Path], Run]] = {
+    "search": _look_at_search,
+    "study": _look_at_study,
+    "comparison": _look_at_comparison,
+    "training": _look_at_training,
+}

@@ -1,11 +1,9 @@
-"""How to grow a network: rounding rules, compound scaling, released coefficients and the paper's rule.
+"""How to grow a network: rounding rules, compound scaling, the released coefficients and the paper's rule."""
 
-Imports `baselines` and `search_spaces`, never `nas`.
-"""
-
+from scaling.api import scale
 from scaling.compound import Coefficients, compound_scale, round_repeats
 from scaling.published import PRESETS, preset
-from scaling.rule import ALPHA, BETA, GAMMA, coefficients
+from scaling.rules import ALPHA, BETA, GAMMA, coefficients
 from search_spaces.architecture import round_filters
 
 __all__ = [
@@ -19,4 +17,5 @@ __all__ = [
     "preset",
     "round_filters",
     "round_repeats",
+    "scale",
 ]

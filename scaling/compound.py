@@ -1,7 +1,7 @@
-"""Compound scaling: how an architecture grows in width, depth and resolution. The input is never changed.
+"""Compound scaling: grow an architecture in width, depth and resolution.
 
-Source of the rounding rules: tensorflow/tpu efficientnet_model.py; of the method: EfficientNet (arXiv 1905.11946)
-section 3.3.
+Sources: tensorflow/tpu efficientnet_model.py for the rounding rules; EfficientNet (arXiv 1905.11946) section 3.3 for
+the method.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from dataclasses import dataclass, replace
 from search_spaces import Architecture, ConvLayer, Stage
 from search_spaces.architecture import check_int, check_name, check_number, round_filters
 
-# What a family may leave unscaled: the channels of stem or head, or the layers of the first and the last stage.
+# Parts that a family may leave unscaled: the channels of stem or head, or the layers of the first and the last stage.
 KEEPABLE = ("stem", "head", "ends")
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """How much to grow.
+    """The factors of compound scaling, and the resolution.
 
     Attributes:
-        width: factor on the channels of stem, stages and head.
-        depth: factor on the layers of every stage.
+        width: factor on the channels of stem, stages and head, from 0.05 to 50.
+        depth: factor on the number of layers of every stage, from 0.05 to 50.
         resolution: side of the input image in pixels; not a factor.
-        dropout: probability before the classifier; None leaves that of the scaled architecture.
-        keep: what is not scaled, of `KEEPABLE`. EfficientNet-Lite keeps all three (tensorflow/tpu
+        dropout: dropout probability before the classifier; None keeps that of the architecture.
+        keep: parts that are not scaled, from `KEEPABLE`. EfficientNet-Lite keeps all three (tensorflow/tpu
             efficientnet_model.py, ``fix_head_stem``), MnasNet keeps the head (mnasnet_model.py), MobileNetV2 keeps it
             for widths below 1 (arXiv 1801.04381).
 
     Raises:
-        FieldError: a factor is not from 0.05 to 50, or another field breaks its rule.
+        FieldError: a field breaks its rule.
     """
 
     width: float
@@ -50,16 +50,16 @@ class Coefficients:
 
 
 def round_repeats(repeats: int, depth: float) -> int:
-    """Layers times ``depth``, rounded up."""
+    """Return the number of layers times ``depth``, rounded up."""
     return math.ceil(depth * repeats)
 
 
 def compound_scale(architecture: Architecture, coefficients: Coefficients) -> Architecture:
-    """The architecture grown by the coefficients.
+    """Return the architecture grown by the coefficients.
 
-    Channels of stem, stages and head by the width, layers of all stages by the depth (those of one layer too), the
-    resolution as given; what `Coefficients.keep` names stays. So do kernels, expansion, squeeze-excite and strides. A
-    width of 1 leaves channels as they are, multiples of 8 or not.
+    The width multiplies the channels of stem, stages and head. The depth multiplies the layers of all stages, including
+    stages of one layer. Kernels, expansion, squeeze-excite, strides and the parts in `Coefficients.keep` do not change.
+    A width of 1 leaves the channels as they are, even where they are not multiples of 8.
     """
 
     keep = coefficients.keep

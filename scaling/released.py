@@ -1,8 +1,8 @@
-"""The released networks that are scaled from others, as spec files: EfficientNet-B1 to B8 and L2, Lite1 to Lite4.
+"""Write the spec files of the released scaled networks: EfficientNet-B1 to B8 and L2, Lite1 to Lite4.
 
     python -m scaling.released baselines/specs
 
-writes them again; nothing of them is typed but their published figures.
+Only their published figures are typed by hand; the architectures are derived by compound scaling.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _README = "tensorflow/tpu models/official/efficientnet/README.md"
 _LITE_README = "tensorflow/tpu models/official/efficientnet/lite/README.md (float checkpoint)"
 _METRICS = ("top1", "top5", "params", "macs")
 
-# Source and figures of each network, by preset; as printed, so parameters and MACs are rounded (and some are wrong:
-# B4's 4.2 billion FLOPS are 4.394 by its own definition).
+# Source and figures of each network, by preset. The figures are as printed, so parameters and MACs are rounded, and
+# some are wrong: B4's 4.2 billion FLOPS are 4.394 by the paper's own definition.
 PUBLISHED: dict[str, tuple[str, tuple[float | None, ...]]] = {
     "b1": (_TABLE_2, (0.791, 0.944, 7.8e6, 0.70e9)),
     "b2": (_TABLE_2, (0.801, 0.949, 9.2e6, 1.0e9)),
@@ -41,7 +41,7 @@ PUBLISHED: dict[str, tuple[str, tuple[float | None, ...]]] = {
 
 
 def released() -> Iterator[BaselineSpec]:
-    """The specs, each scaled from its family's smallest network."""
+    """Yield the specs, each scaled from the smallest network of its family."""
     for name, (source, values) in PUBLISHED.items():
         parent = load("efficientnet_lite0" if name.startswith("lite") else "efficientnet_b0")
         chosen = PRESETS[name]
@@ -58,7 +58,7 @@ def released() -> Iterator[BaselineSpec]:
 
 
 def main(folder: Path) -> None:
-    """Write all of them into a folder."""
+    """Write all specs into a folder."""
     for spec in released():
         write_spec(spec, folder / f"{spec.name}.yaml")
 

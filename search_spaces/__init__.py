@@ -1,20 +1,23 @@
-"""What can be built: architectures, their exact cost, their networks, and spaces of them.
+"""What can be built: architectures, their exact cost, their networks, and search spaces.
 
-Imports none of the other packages, and neither torch nor NNI until a network or NNI's choices are asked for.
+Imports none of the other packages. Loads torch only to build a network, and NNI only for a space's NNI choices.
 """
 
 from search_spaces.architecture import Architecture, BlockShape, ConvBlock, ConvLayer, MBConv, Stage
+from search_spaces.choice_space import ChoiceSpace, Selection
 from search_spaces.cost import Cost, LayerCost, architecture_cost, layer_costs, part_costs
 from search_spaces.errors import FieldError, MnasError
-from search_spaces.registry import SPACES, load_space
+from search_spaces.registry import SPACES, load_space, load_stage_space
 from search_spaces.serialization import architecture_from_dict, architecture_to_dict, digest
-from search_spaces.space import Choice, Genotype, SearchSpace, StageChoices
+from search_spaces.space import Choice, Genotype, Space
+from search_spaces.stage_space import StageChoice, StageChoices, StageSpace
 
 __all__ = [
     "SPACES",
     "Architecture",
     "BlockShape",
     "Choice",
+    "ChoiceSpace",
     "ConvBlock",
     "ConvLayer",
     "Cost",
@@ -23,14 +26,18 @@ __all__ = [
     "LayerCost",
     "MBConv",
     "MnasError",
-    "SearchSpace",
+    "Selection",
+    "Space",
     "Stage",
+    "StageChoice",
     "StageChoices",
+    "StageSpace",
     "architecture_cost",
     "architecture_from_dict",
     "architecture_to_dict",
     "digest",
     "layer_costs",
     "load_space",
+    "load_stage_space",
     "part_costs",
 ]

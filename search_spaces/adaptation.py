@@ -1,4 +1,4 @@
-"""An architecture as it is trained on other images than ImageNet's: another side, other classes, other widths."""
+"""Adapt an architecture to images other than ImageNet's: resolution, number of classes, width."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from dataclasses import replace
 
 from search_spaces.architecture import Architecture, check_number, round_filters
 
-# Below this side, in pixels, the stem keeps the resolution: B0 would see 32 px images as one pixel, five halvings on.
+# Below this side, in pixels, the stem keeps the resolution: B0 halves five times, which turns 32 px into one pixel.
 SMALL_SIDE = 64
 
 
 def adapted(
     architecture: Architecture, resolution: int | None = None, num_classes: int | None = None, width: float = 1.0
 ) -> Architecture:
-    """The architecture for images of another side and for other classes.
+    """Return the architecture for another resolution, number of classes or width.
 
-    Below `SMALL_SIDE` pixels the stem's stride is 1, as is usual for CIFAR; so B0 at 32 px ends with maps of 2 x 2.
-    With a width, the channels of stem, stages and head are multiplied and rounded as in compound scaling.
+    Below `SMALL_SIDE` pixels the stem's stride is 1, as is usual for CIFAR, so B0 at 32 px ends with maps of 2 x 2.
+    The width multiplies the channels of stem, stages and head, rounded as in compound scaling.
 
     Args:
-        resolution: side of the image in pixels; None for that of the architecture.
-        num_classes: None for those of the architecture.
-        width: factor on channels, above 0.
+        architecture: architecture to adapt.
+        resolution: side of the image in pixels; that of the architecture by default.
+        num_classes: number of classes; that of the architecture by default.
+        width: factor on channels, from 0.05 to 50.
 
     Raises:
         FieldError: a value breaks its rule, such as a resolution below the total stride.

@@ -1,8 +1,8 @@
-"""The one structure: an `Architecture` is the value that every part of the project passes around.
+"""`Architecture`: the one value that every part of the project passes around.
 
-A published baseline, a searched network and a scaled one are all an `Architecture`. It is a table: a stem, stages of
-equal blocks, a head. What the table leaves implicit (input channels, squeeze width, which blocks have a skip) is
-resolved once, by `Architecture.blocks`; the network and the cost are both built from that, so that they cannot differ.
+A published baseline, a searched network and a scaled network are all an `Architecture`. It is a table: a stem, stages
+of equal blocks, a head. `Architecture.blocks` resolves what the table leaves implicit (input channels, squeeze width,
+which blocks have a skip). Both the network and its cost are built from those blocks, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from functools import cached_property
 
 from search_spaces.errors import FieldError, shorten, unknown_name
 
-# Fields of an `Architecture` that say how it is trained. Networks that differ in nothing else have the same cost and
-# are the same member of a space.
+# Fields of an `Architecture` that say how it is trained. Networks that differ only in these have the same cost and are
+# the same member of a space.
 RECIPE_FIELDS = ("dropout", "drop_connect", "bn_momentum", "bn_eps")
 ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish", "gelu", "mish")
 SKIPS = ("identity", "pool", "none")
 PADDINGS = ("symmetric", "same")
 
-# Bounds far above any network of the field (L2 has 5504 channels), so that a typing error is named at once instead of
-# filling the memory.
+# Bounds far above any published network (L2 has 5504 channels), so that a typo is reported instead of filling memory.
 MAX_CHANNELS = 65536
 MAX_LAYERS = 1000
 MAX_STAGES = 100
 MAX_RESOLUTION = 8192
 MAX_CLASSES = 1_000_000
 
-# Channels stay at multiples of this where they are multiplied: accelerators like them.
+# Scaled channels are rounded to multiples of this, which accelerators handle best.
 DEPTH_DIVISOR = 8
 
 
@@ -40,7 +39,15 @@ def check_int(path: str, value: object, low: int, high: int) -> None:
 
 
 def check_number(path: str, value: object, low: float, high: float, *, below_high: bool = False) -> None:
-    """Raise `FieldError` unless ``value`` is a finite number from ``low`` to ``high`` (below it, if asked)."""
+    """Raise `FieldError` unless ``value`` is a finite number from ``low`` to ``high``.
+
+    Args:
+        path: path of the field, for the message.
+        value: value to check.
+        low: smallest allowed value.
+        high: largest allowed value.
+        below_high: whether ``high`` itself is excluded.
+    """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or (below_high and value == high):  # type: ignore[operator]
         bound = f"to below {high:g}" if below_high else f"to {high:g}"
@@ -48,9 +55,9 @@ def check_number(path: str, value: object, low: float, high: float, *, below_hig
 
 
 def _normalise_number(owner: object, name: str, low: float, high: float, *, below_high: bool = False) -> None:
-    """Check the field ``name`` of a frozen dataclass as `check_number` does, and make it a float.
+    """Check the field ``name`` of a frozen dataclass with `check_number`, and make it a float.
 
-    0 and 0.0 are equal, so architectures that differ in nothing else are too, and their digests must agree.
+    0 and 0.0 compare equal, so architectures that differ only in that are equal, and their digests must agree.
     """
     value = getattr(owner, name)
     check_number(name, value, low, high, below_high=below_high)
@@ -58,7 +65,7 @@ def _normalise_number(owner: object, name: str, low: float, high: float, *, belo
 
 
 def check_kernel_size(path: str, value: object) -> None:
-    """Raise `FieldError` unless ``value`` is an odd number: padding by half a kernel needs a middle."""
+    """Raise `FieldError` unless ``value`` is an odd integer from 1 to 15: symmetric padding needs a middle pixel."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in range(1, 16, 2):
         raise FieldError(path, f"{shorten(value)} is not an odd integer from 1 to 15")
 
@@ -74,7 +81,7 @@ class ConvLayer:
     """A convolution with batch norm and activation: the stem, or the 1x1 convolution of the head.
 
     Attributes:
-        out_channels: channels it gives.
+        out_channels: output channels.
         kernel_size: side of the kernel in pixels.
         stride: 1 or 2.
     """
@@ -97,9 +104,9 @@ class MBConv:
         kernel_size: side of the depthwise kernel in pixels.
         expand_ratio: hidden channels over input channels; with 1 there is no expansion layer.
             An MBConv of ratio 1 *is* the depthwise-separable convolution (SepConv) of MnasNet, layer by layer.
-        se_ratio: squeeze-excite width over the block's *input* channels (not the expanded ones); 0 leaves it out.
-            Source: tensorflow/tpu efficientnet_model.py, mnasnet_model.py.
-        skip: what is added to the output: see `SKIPS` and `stage_blocks`.
+        se_ratio: squeeze-excite width over the block's *input* channels (not the expanded ones); 0 for no
+            squeeze-excite. Source: tensorflow/tpu efficientnet_model.py, mnasnet_model.py.
+        skip: kind of skip connection, one of `SKIPS`; see `stage_blocks`.
     """
 
     kernel_size: int
@@ -120,8 +127,8 @@ class ConvBlock:
 
     Attributes:
         kernel_size: side of the kernel in pixels.
-        se_ratio: as of `MBConv`; squeeze-excite acts on the output of the convolution.
-        skip: as of `MBConv`.
+        se_ratio: squeeze-excite width over the block's input channels; squeeze-excite acts on the convolution's output.
+        skip: kind of skip connection, one of `SKIPS`; see `stage_blocks`.
     """
 
     kernel_size: int
@@ -136,13 +143,13 @@ class ConvBlock:
 
 Block = MBConv | ConvBlock
 
-# Every kind of block by its name in a spec file.
+# The kinds of block, by their names in a spec file.
 BLOCKS: dict[str, type[Block]] = {"mbconv": MBConv, "conv": ConvBlock}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """``num_layers`` equal blocks, of which the first has the stride and changes the channels.
+    """``num_layers`` equal blocks; the first one has the stride and changes the channels.
 
     Source: MnasNet (arXiv 1807.11626) section 4.1.
     """
@@ -162,11 +169,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class BlockShape:
-    """One block of a stage with everything resolved that the table leaves implicit.
+    """One block of a stage, with everything that the table leaves implicit resolved.
 
     Attributes:
-        stage, layer: index of the stage, and of the block in its stage, both from 0.
+        stage, layer: index of the stage, and index of the block in its stage, both from 0.
         in_resolution, out_resolution: height and width of the square feature maps, in pixels.
+        skip: kind of skip connection that the block has; "none" where its shapes permit no skip.
     """
 
     stage: int
@@ -193,22 +201,22 @@ class Architecture:
 
     Attributes:
         resolution: height and width of the input image, in pixels.
-        num_classes: outputs of the classifier.
+        num_classes: number of outputs of the classifier.
         stem: first convolution, on RGB.
-        stages: the searched part.
-        head: the 1x1 convolution before pooling and classifier.
-        activation: one of `ACTIVATIONS`, in every place but the gate of squeeze-excite (sigmoid).
+        stages: stages of blocks, the part that is searched.
+        head: 1x1 convolution before pooling and classifier.
+        activation: one of `ACTIVATIONS`, used everywhere except in the gate of squeeze-excite (sigmoid).
         padding: ``symmetric`` pads half a kernel on all sides; ``same`` is TensorFlow's SAME, which pads a strided
-            convolution more on the right and at the bottom. Shapes and cost are equal; weights trained under one give
-            shifted features under the other.
-        dropout: probability before the classifier, in training.
+            convolution more on the right and at the bottom. Shapes and cost are equal, but weights trained with one
+            see shifted features with the other.
+        dropout: dropout probability before the classifier, in training.
         drop_connect: probability of dropping a whole residual branch at the end of the network, in training; earlier
             blocks have proportionally less (tensorflow/tpu efficientnet_model.py).
-        bn_momentum: share of a new batch in the running statistics (PyTorch's convention; TensorFlow's 0.99 is 0.01).
-        bn_eps: added to the variance in batch norm.
+        bn_momentum: weight of a new batch in the running statistics (PyTorch's convention; TensorFlow's 0.99 is 0.01).
+        bn_eps: constant added to the variance in batch norm.
 
     Raises:
-        FieldError: a field breaks its rule; the message names it.
+        FieldError: a field breaks its rule; the message names the field.
     """
 
     resolution: int
@@ -232,7 +240,7 @@ class Architecture:
             raise FieldError("head", f"{shorten(self.head)} is not a convolution")
         given: object = self.stages
         if not isinstance(given, tuple) or not given:
-            raise FieldError("stages", f"{shorten(given)} is not a tuple of at least one stage")
+            raise FieldError("stages", f"{shorten(given)} is not a tuple of one or more stages")
         if len(given) > MAX_STAGES:
             raise FieldError("stages", f"{len(given)} stages are more than {MAX_STAGES}")
         for index, stage in enumerate(self.stages):
@@ -251,17 +259,17 @@ class Architecture:
 
     @property
     def total_stride(self) -> int:
-        """Side of the input over the side of the last feature map, up to rounding."""
+        """Side of the input divided by the side of the last feature map, up to rounding."""
         return self.stem.stride * self.head.stride * math.prod(stage.stride for stage in self.stages)
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of all stages together."""
+        """Number of blocks in all stages."""
         return sum(stage.num_layers for stage in self.stages)
 
     @cached_property
     def blocks(self) -> tuple[BlockShape, ...]:
-        """All blocks in order, resolved."""
+        """All blocks of all stages, in order."""
         return tuple(self._resolve_blocks())
 
     def _resolve_blocks(self) -> Iterator[BlockShape]:
@@ -274,7 +282,7 @@ class Architecture:
 
 
 def round_filters(filters: int, width: float) -> int:
-    """Channels times ``width``, to the nearest multiple of 8, but never below 90 % of the product.
+    """Return channels times ``width``, rounded to the nearest multiple of 8 but never below 90 % of the product.
 
     Source: tensorflow/tpu efficientnet_model.py.
     """
@@ -284,16 +292,16 @@ def round_filters(filters: int, width: float) -> int:
 
 
 def strided(resolution: int, stride: int) -> int:
-    """Side of the feature map that a padded convolution gives: ceil(resolution / stride)."""
+    """Return the side of a padded convolution's output: ceil(resolution / stride)."""
     return -(-resolution // stride)
 
 
 def stage_blocks(stage: Stage, in_channels: int, resolution: int, index: int = 0) -> Iterator[BlockShape]:
-    """The blocks of the stage at ``index``, for input of ``in_channels`` x ``resolution`` x ``resolution``.
+    """Yield the blocks of the stage at ``index``, for input of ``in_channels`` x ``resolution`` x ``resolution``.
 
-    An ``identity`` skip needs stride 1 and equal channels. A ``pool`` skip needs equal channels alone: it is the input,
+    An ``identity`` skip needs stride 1 and equal channels. A ``pool`` skip needs only equal channels: it adds the input
     averaged over 3x3 pixels at the block's stride (MnasNet's paper leaves the kind of pooling open; this is our
-    choice). Where the shapes do not permit it, a block has no skip.
+    choice). Where the shapes do not permit its skip, a block has none.
     """
     for layer in range(stage.num_layers):
         stride = stage.stride if layer == 0 else 1

@@ -1,7 +1,7 @@
-"""What a network costs, in closed form: exact multiply-adds and parameters without building it.
+"""Exact cost of a network in closed form: multiply-adds, parameters and activations, without building it.
 
 ``macs`` counts the multiply-adds of convolutions and linear layers, squeeze-excite included, and nothing else; one
-fused multiply-add is 1. That is what EfficientNet (arXiv 1905.11946) and MnasNet (arXiv 1807.11626) call FLOPS: B0's
+fused multiply-add counts as 1. EfficientNet (arXiv 1905.11946) and MnasNet (arXiv 1807.11626) call this FLOPS: B0's
 "0.39B" is 385,814,752. Batch norm, activations, pooling and the squeeze-excite product are not counted.
 """
 
@@ -40,10 +40,10 @@ class LayerCost:
     """Cost of one convolution or linear layer.
 
     Attributes:
-        name: path of the layer in the network that `build_network` makes, e.g. ``stages.1.0.expand``.
-        out_channels: channels (or features) it gives.
-        resolution: side of the square map it gives, in pixels; 1 for squeeze-excite and the classifier.
-        cost: of the layer together with its batch norm or bias.
+        name: path of the layer in the network that `build_network` builds, e.g. ``stages.1.0.expand``.
+        out_channels: output channels (or features).
+        resolution: side of the square output map, in pixels; 1 for squeeze-excite and the classifier.
+        cost: cost of the layer, including its batch norm or bias.
     """
 
     name: str
@@ -52,14 +52,14 @@ class LayerCost:
     cost: Cost
 
 
-# What the formulas below give of a layer: its name in the block, its output's channels and side, and its cost as bare
-# numbers (MACs, params, activations). A search costs architectures by the million, so nothing is made into objects
-# before somebody looks at a layer.
+# A layer as the formulas below return it: its name in the block, channels and side of its output, and its cost as bare
+# numbers (MACs, params, activations). A search costs architectures by the million, so objects are created only for
+# callers that look at single layers.
 _Layer = tuple[str, int, int, tuple[int, int, int]]
 
 
 def architecture_cost(architecture: Architecture) -> Cost:
-    """Exact cost of the whole network for one image at the architecture's own resolution."""
+    """Return the exact cost of the whole network, for one image at the architecture's own resolution."""
     stem = architecture.stem
     resolution, channels = strided(architecture.resolution, stem.stride), stem.out_channels
     result = stem_cost(stem, architecture.resolution).cost
@@ -71,7 +71,7 @@ def architecture_cost(architecture: Architecture) -> Cost:
 
 
 def part_costs(architecture: Architecture) -> list[tuple[str, Cost]]:
-    """Cost of stem, each stage, head and classifier, in order, under the names that the network's modules have."""
+    """Return the cost of stem, each stage, head and classifier, in order, by the names of the network's modules."""
     parts: dict[str, Cost] = {}
     for layer in layer_costs(architecture):
         path = layer.name.split(".")
@@ -81,19 +81,19 @@ def part_costs(architecture: Architecture) -> list[tuple[str, Cost]]:
 
 
 def stage_cost(stage: Stage, in_channels: int, resolution: int) -> Cost:
-    """Exact cost of one stage for input of ``in_channels`` x ``resolution`` x ``resolution``."""
+    """Return the exact cost of one stage, for input of ``in_channels`` x ``resolution`` x ``resolution``."""
     first, *second = (_sum(_block_layers(block)) for block in islice(stage_blocks(stage, in_channels, resolution), 2))
     # All blocks but the first are equal.
     return first + second[0] * (stage.num_layers - 1) if second else first
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """Sum of costs."""
+    """Return the sum of costs."""
     return sum(costs, Cost())
 
 
 def layer_costs(architecture: Architecture) -> Iterator[LayerCost]:
-    """Every convolution and linear layer in order."""
+    """Yield the cost of every convolution and linear layer, in order."""
     yield stem_cost(architecture.stem, architecture.resolution)
     for block in architecture.blocks:
         yield from _named(f"{block.name}.", _block_layers(block))
@@ -102,7 +102,7 @@ def layer_costs(architecture: Architecture) -> Iterator[LayerCost]:
 
 
 def stem_cost(stem: ConvLayer, resolution: int) -> LayerCost:
-    """Cost of the first convolution, on an RGB image of ``resolution`` x ``resolution``."""
+    """Return the cost of the first convolution, on an RGB image of ``resolution`` x ``resolution``."""
     (layer,) = _named(
         "", [_convolution("stem", 3, stem.out_channels, stem.kernel_size, strided(resolution, stem.stride))]
     )
@@ -110,7 +110,7 @@ def stem_cost(stem: ConvLayer, resolution: int) -> LayerCost:
 
 
 def head_costs(head: ConvLayer, in_channels: int, resolution: int, num_classes: int) -> Iterator[LayerCost]:
-    """Cost of the last convolution and of the classifier."""
+    """Yield the costs of the last convolution and of the classifier."""
     return _named("", _head_layers(head, in_channels, resolution, num_classes))
 
 
@@ -152,13 +152,13 @@ def _block_layers(block: BlockShape) -> Iterator[_Layer]:
 def _convolution(
     name: str, in_channels: int, out_channels: int, kernel_size: int, out_resolution: int, groups: int = 1
 ) -> _Layer:
-    """A convolution without bias, and the two parameters a channel of the batch norm behind it."""
+    """A convolution without bias, including the batch norm after it (two parameters per channel)."""
     weights = kernel_size * kernel_size * (in_channels // groups) * out_channels
     pixels = out_resolution * out_resolution
     return name, out_channels, out_resolution, (weights * pixels, weights + 2 * out_channels, out_channels * pixels)
 
 
 def _pointwise_with_bias(name: str, in_features: int, out_features: int) -> _Layer:
-    """A linear layer, or a 1x1 convolution on a map of one pixel."""
+    """A linear layer, or a 1x1 convolution on a one-pixel map."""
     weights = in_features * out_features
     return name, out_features, 1, (weights, weights + out_features, out_features)

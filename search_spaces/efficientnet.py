@@ -1,14 +1,14 @@
 """The ``efficientnet`` space: B0's skeleton, with kernel, expansion, squeeze-excite and depth of each stage open.
 
-1.045e11 networks, EfficientNet-B0 among them. The skeleton (channels, strides, stem, head, resolution) is that of
-Table 1 of arXiv 1905.11946; the choices are those for which the Accel-NASBench authors measured ImageNet accuracy
+It has 1.045e11 networks, including EfficientNet-B0. The skeleton (channels, strides, stem, head, resolution) is Table 1
+of arXiv 1905.11946. The choices are those for which the authors of Accel-NASBench measured ImageNet accuracy
 (github.com/afzalxo/Accel-NASBench).
 """
 
 from __future__ import annotations
 
 from search_spaces.architecture import Architecture, ConvLayer, MBConv, Stage
-from search_spaces.space import SearchSpace, StageChoices
+from search_spaces.stage_space import StageChoices, StageSpace
 
 #              out_channels, num_layers, stride
 _SKELETON = (
@@ -22,8 +22,8 @@ _SKELETON = (
 )
 
 
-def efficientnet_space() -> SearchSpace:
-    """The space; see the module."""
+def efficientnet_space() -> StageSpace:
+    """Return the ``efficientnet`` space; see the module."""
     smallest = MBConv(kernel_size=3, expand_ratio=1, se_ratio=0.0)
     template = Architecture(
         resolution=224,
@@ -43,4 +43,4 @@ def efficientnet_space() -> SearchSpace:
         )
         for channels, layers, stride in _SKELETON
     ]
-    return SearchSpace("efficientnet", template, choices)
+    return StageSpace("efficientnet", template, choices)

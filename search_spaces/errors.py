@@ -1,26 +1,31 @@
 """Errors that a person can act on: one line with the field, the value, the rule and the next step.
 
-MnasError (ValueError)       anything the caller gave that cannot be used; the command exits with 2
-└── FieldError               one field of a structure: knows its path, e.g. ``stages[3].kernel_size``
+MnasError (ValueError)       invalid input of any kind; the command exits with 2
+└── FieldError               an invalid field of a structure, with its path, e.g. ``stages[3].kernel_size``
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
-from collections.abc import Iterable
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, requires
 
 
 class MnasError(ValueError):
-    """Something that the caller gave cannot be used. The message is one line for a person to act on."""
+    """The caller's input cannot be used. The message is one line that says what to do."""
 
 
 class FieldError(MnasError):
     """One field of a structure breaks its rule.
 
     Attributes:
-        path: where the field lies, outermost first, e.g. ``stages[3].kernel_size``.
-        problem: the value and the rule, e.g. ``4 is not an odd number from 1 to 15``.
+        path: path of the field, outermost first, e.g. ``stages[3].kernel_size``.
+        problem: value and rule, e.g. ``4 is not an odd integer from 1 to 15``.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -29,33 +34,61 @@ class FieldError(MnasError):
         super().__init__(f"{path}: {problem}")
 
     def __reduce__(self) -> tuple[type[FieldError], tuple[str, str]]:
-        # Pickled as made: errors come back from the processes of a study.
+        # Pickle the two arguments, not the joined message: errors return from worker processes.
         return FieldError, (self.path, self.problem)
 
     def inside(self, prefix: str) -> FieldError:
-        """The same error seen from a structure that holds this one under ``prefix``."""
+        """Return this error with its path inside an outer structure, under ``prefix``."""
         separator = "" if not self.path or self.path.startswith("[") else "."
         return FieldError(f"{prefix}{separator}{self.path}", self.problem)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> MnasError:
-    """The error for a name that is not among ``known``, with the nearest one suggested."""
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> MnasError:
+    """Return the error for a name that is not in ``known``, with the nearest name as a suggestion."""
     names = sorted(known)
-    lower = {known_name.lower(): known_name for known_name in names}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    hint = f"did you mean {lower[near[0]]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    near = _nearest(name, names) if isinstance(name, str) else None
+    hint = f"did you mean {near!r}?" if near else f"known: {', '.join(names) or 'none'}"
     return MnasError(f"unknown {kind} {shorten(name)}; {hint}")
 
 
+# Characters that are easily confused or swapped when typing a name.
+_CONFUSED_CHARACTERS = str.maketrans("ol-.", "01__")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the name that ends in ``_name``, else the most similar one; None where none is similar."""
+    normalised = {known: known.lower().translate(_CONFUSED_CHARACTERS) for known in names}
+    typed = name.lower().translate(_CONFUSED_CHARACTERS)
+    for known, text in normalised.items():
+        if typed and text.endswith(f"_{typed}"):
+            return known
+    ratios = {known: difflib.SequenceMatcher(None, typed, text).ratio() for known, text in normalised.items()}
+    best = max(names, key=lambda known: ratios[known], default=None)
+    return best if best is not None and ratios[best] >= 0.5 else None
+
+
+def not_installed(field: str, library: str, extra: str) -> MnasError:
+    """Return the error for a missing library of an optional extra, with the command that installs the whole extra."""
+    try:
+        requirements = [entry.partition(";") for entry in requires("mnas") or ()]
+    except PackageNotFoundError:  # used from a checkout
+        requirements = []
+    needed = [name.strip() for name, _, marker in requirements if re.search(rf"extra == [\"']{extra}[\"']", marker)]
+    # The Python that runs this, which need not be the first on the path.
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    command = shlex.join([python, "-m", "pip", "install", *(needed or [library])])
+    return MnasError(f"{field}: {library} is not installed; install it with: {command}")
+
+
 def one_line(text: str, limit: int = 500) -> str:
-    """Text from outside as one line that a terminal does not obey, cut to ``limit`` characters."""
+    """Return untrusted text as one line of at most ``limit`` printable characters, without control sequences."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """``repr`` of a value that came from outside, on one line and cut to ``limit`` characters."""
-    # `reprlib` walks a structure no further than it prints: with aliases, a small YAML file unfolds to gigabytes.
+    """Return the ``repr`` of an untrusted value, on one line and cut to ``limit`` characters."""
+    # `reprlib` visits only what it prints: with aliases, a small YAML file would unfold to gigabytes.
     brief = reprlib.Repr()
     brief.maxlevel = 3
     brief.maxstring = brief.maxother = 4 * limit

@@ -1,14 +1,14 @@
 """Activation memory of a network in closed form, in elements for one image (times 4 for bytes of float32).
 
-*Inference* is the most that must be alive at once while the layers run one after the other, each convolution together
-with its batch norm and activation, additions and gates in place: what a deployed runtime needs, without reordering.
+*Inference* is the peak while the layers run one after another. Each convolution runs together with its batch norm and
+activation; additions and gates are done in place. A deployed runtime that does not reorder layers needs this much.
 
-*Training* is what is kept from the forward to the backward pass, as PyTorch's autograd does for the network that
-`search_spaces.network.build_network` makes: the input of every convolution and linear layer, of every batch norm, and
-the input (of ReLU the output) of every activation.
+*Training* is the total kept from the forward to the backward pass, as PyTorch's autograd keeps it for the network that
+`search_spaces.network.build_network` builds: the input of every convolution, linear layer and batch norm, and the
+input of every activation (the output for ReLU).
 
-*Recomputing* is the most that is alive during a backward pass which kept what stem, blocks and head begin with and
-makes the rest of each again when its turn comes (`search_spaces.network.Network.recompute`).
+*Recomputing* is the peak during a backward pass that has kept only the inputs of stem, blocks and head, and recomputes
+the rest of each part when it needs it (`search_spaces.network.Network.recompute`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from search_spaces.architecture import Architecture, BlockShape, ConvBlock, MBCo
 
 @dataclass(frozen=True)
 class LayerMemory:
-    """Memory of one layer (names as of `search_spaces.cost.LayerCost`), in elements for one image.
+    """Memory of one layer, in elements for one image.
 
     Attributes:
-        live: alive while the layer runs: its input, its output, and what waits for a later addition.
-        kept: for the backward pass, by the layer and what follows it up to the next one.
-        out: what it gives to the next one.
+        name: path of the layer, as in `search_spaces.cost.LayerCost`.
+        live: elements alive while the layer runs: its input, its output, and maps waiting for a later addition.
+        kept: elements kept for the backward pass, by this layer and everything up to the next one.
+        out: elements passed to the next layer.
     """
 
     name: str
@@ -41,8 +42,8 @@ class Memory:
 
     Attributes:
         inference: peak during inference.
-        training: kept for the backward pass.
-        recomputing: alive during a backward pass that makes the inner maps of blocks again.
+        training: total kept for the backward pass.
+        recomputing: peak of a backward pass that recomputes the inner maps of blocks.
     """
 
     inference: int
@@ -52,7 +53,7 @@ class Memory:
 
 @dataclass
 class _Map:
-    """A feature map: channels, side in pixels, and whether something keeps it for the backward pass."""
+    """A feature map: channels, side in pixels, and whether it is already kept for the backward pass."""
 
     channels: int
     side: int
@@ -63,27 +64,27 @@ class _Map:
         return self.channels * self.side**2
 
     def keep(self) -> int:
-        """Keep it: how many elements that adds."""
+        """Mark the map as kept, and return how many elements that adds."""
         added = 0 if self.kept else self.size
         self.kept = True
         return added
 
 
 def network_memory(architecture: Architecture) -> Memory:
-    """Peak of inference, total of training, and peak of training that recomputes."""
+    """Return the memory that the network needs for inference, training and training with recomputation."""
     layers = list(layer_memory(architecture))
     return Memory(
         inference=max(layer.live for layer in layers),
         training=sum(layer.kept for layer in layers),
-        recomputing=_recomputing(architecture, layers),
+        recomputing=_peak_of_recomputing(layers),
     )
 
 
-def _recomputing(architecture: Architecture, layers: Sequence[LayerMemory]) -> int:
-    """The most over all layers: what its part keeps up to it, the inputs of all parts before, and two gradients.
+def _peak_of_recomputing(layers: Sequence[LayerMemory]) -> int:
+    """Return the maximum, over all layers, of what is alive at that layer.
 
-    The parts are stem, blocks, head and classifier; the gradients those of the layer's output before and after its
-    activation or its batch norm.
+    That is the inputs of all earlier parts (stem, blocks, head, classifier), what the layer's own part has kept up to
+    the layer, and two gradients: those of the layer's output before and after its activation or batch norm.
     """
     most = before = kept = out = 0
     part = ""
@@ -98,8 +99,8 @@ def _recomputing(architecture: Architecture, layers: Sequence[LayerMemory]) -> i
 
 
 def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
-    """Memory of every convolution and linear layer in order."""
-    # ReLU alone keeps its output, from which its derivative follows; it is the map that the next layer takes.
+    """Yield the memory of every convolution and linear layer, in order."""
+    # Only ReLU keeps its output, which determines its derivative; it is the same map that the next layer takes.
     output_kept = architecture.activation == "relu"
     stem, head = architecture.stem, architecture.head
     image = _Map(3, architecture.resolution)
@@ -107,23 +108,25 @@ def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
     kept = _keep_input(architecture, image, features, stem.kernel_size, stem.stride)
     yield LayerMemory("stem", image.size + features.size, kept + 2 * features.size, features.size)
     for index, block in enumerate(architecture.blocks):
-        # The mask of drop-connect: one number.
+        # The drop-connect mask: one number per image.
         mask = 1 if block.skip != "none" and architecture.drop_connect * index > 0 else 0
         yield from _block_memory(architecture, block, features, output_kept, mask)
-        # The output of a projection or an addition; of a plain convolution, it is the activation's own.
-        own = isinstance(block.block, ConvBlock) and block.skip == "none" and not block.squeeze_channels
-        features = _Map(block.out_channels, block.out_resolution, own and output_kept)
+        # Usually the output of a projection or an addition; a plain convolution block ends with its activation.
+        ends_with_activation = (
+            isinstance(block.block, ConvBlock) and block.skip == "none" and not block.squeeze_channels
+        )
+        features = _Map(block.out_channels, block.out_resolution, ends_with_activation and output_kept)
     after = _Map(head.out_channels, strided(features.side, head.stride), output_kept)
     kept = _keep_input(architecture, features, after, head.kernel_size, head.stride)
     yield LayerMemory("head", features.size + after.size, kept + 2 * after.size, after.size)
-    # The classifier keeps its input, dropout its mask.
+    # The classifier keeps its input, and dropout keeps its mask.
     vectors = 2 if architecture.dropout else 1
     live = head.out_channels + architecture.num_classes
     yield LayerMemory("classifier", live, vectors * head.out_channels, architecture.num_classes)
 
 
 def _keep_input(architecture: Architecture, inputs: _Map, outputs: _Map, kernel_size: int, stride: int) -> int:
-    """What a convolution keeps of its input: the map, or its copy with TensorFlow's padding."""
+    """Return how many elements a convolution keeps of its input: the map, or a copy with TensorFlow's padding."""
     if architecture.padding == "same" and stride > 1:
         padded = max((outputs.side - 1) * stride + kernel_size, inputs.side)
         return inputs.channels * padded**2
@@ -153,8 +156,8 @@ def _block_memory(
         )
     ]
     if block.squeeze_channels:
-        # Kept: the map and the gate by their product, the mean and the squeezed vector by the two layers, and the
-        # input of the activation between them (of ReLU, its output is the squeezed vector itself).
+        # The product keeps the map and the gate; the two layers keep the mean and the squeezed vector; the activation
+        # between them keeps its input (ReLU keeps its output, which is the squeezed vector itself).
         width, squeeze = block.hidden_channels, block.squeeze_channels
         live = waiting + hidden.size + width + squeeze
         vectors = squeeze if output_kept else 2 * squeeze
@@ -163,7 +166,7 @@ def _block_memory(
         hidden = _Map(hidden.channels, hidden.side)
     if inverted:
         layers.append(LayerMemory(f"{name}.project", waiting + hidden.size + exit_, hidden.keep() + exit_, exit_))
-    # Behind the last layer, the addition.
+    # The addition follows the last layer.
     last = layers[-1]
     kept = last.kept + mask + (entry.keep() if block.skip == "pool" else 0)
     yield from layers[:-1]

@@ -1,18 +1,18 @@
 """The ``mnasnet`` spaces: the factorised hierarchical space of MnasNet (arXiv 1807.11626, section 4.1).
 
-Seven stages; in each, the kind of convolution, the kernel, squeeze-excite, the skip, the channels and the layers are
-open. Channels are {0.75, 1, 1.25} times those of a skeleton, to multiples of 8 (`round_filters`; equal products are one
-value), layers one fewer, as many and one more. A stage of no layer is excluded: its stride and its change of channels
-must happen somewhere.
+There are seven stages. Each stage chooses its kind of convolution, kernel, squeeze-excite, skip, channels and number of
+layers. Channels are {0.75, 1, 1.25} times those of a skeleton, rounded to multiples of 8 (`round_filters`; equal
+products are one value). The number of layers is that of the skeleton, one fewer or one more. A stage without layers is
+excluded: its stride and its change of channels must happen somewhere.
 
-- ``mnasnet``: the literal space on MobileNetV2's skeleton. No published MnasNet or EfficientNet is in it: they have 112
-  and 192 channels where 96 and 160 times any of the three is neither.
-- ``mnasnet:b0``: on EfficientNet-B0's skeleton, with the 96 and 160 channels of MnasNet-B1 and A1 as further values,
-  and with the activation open (MnasNet has ReLU, EfficientNet Swish), so that B0, MnasNet-A1 and B1 are members.
+- ``mnasnet``: the literal space, on MobileNetV2's skeleton. It contains no published MnasNet or EfficientNet: they have
+  112 channels where the skeleton has 96, or 192 where it has 160, and no multiplier gives those.
+- ``mnasnet:b0``: on EfficientNet-B0's skeleton. The 96 and 160 channels of MnasNet-B1 and A1 are further values, and
+  the activation is a choice (MnasNet has ReLU, EfficientNet Swish), so B0, MnasNet-A1 and B1 are members.
 
-The paper does not take its count of 432 options a stage apart. Here it is 4 ops x 2 kernels x 2 squeeze-excite ratios x
-3 skips x 3 channels x 3 layers; stages whose channels round together, or that have one layer in the skeleton, have
-fewer.
+The paper counts 432 options per stage and does not say how. Here they are 4 ops x 2 kernels x 2 squeeze-excite ratios x
+3 skips x 3 channels x 3 layers. A stage has fewer where several multipliers round to the same channels, or where the
+skeleton has one layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from search_spaces.architecture import Architecture, ConvLayer, MBConv, Stage, round_filters
-from search_spaces.space import SearchSpace, StageChoices
+from search_spaces.stage_space import StageChoices, StageSpace
 
 _MULTIPLIERS = (0.75, 1.0, 1.25)
 
@@ -28,7 +28,7 @@ _MULTIPLIERS = (0.75, 1.0, 1.25)
 _MOBILENET_V2 = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 # EfficientNet (arXiv 1905.11946) Table 1
 _B0 = ((16, 1, 1), (24, 2, 2), (40, 2, 2), (80, 3, 2), (112, 3, 1), (192, 4, 2), (320, 1, 1))
-# Channels of MnasNet-B1's fifth and of MnasNet-A1's sixth stage.
+# Channels of MnasNet-B1's fifth stage and of MnasNet-A1's sixth, by index of the stage.
 _FURTHER_CHANNELS = {4: 96, 5: 160}
 
 
@@ -57,14 +57,14 @@ def _choices(out_channels: int, num_layers: int, stride: int) -> StageChoices:
     )
 
 
-def mnasnet_space() -> SearchSpace:
-    """The literal space on MobileNetV2's skeleton; see the module."""
-    return SearchSpace("mnasnet", _template(_MOBILENET_V2, "relu"), [_choices(*numbers) for numbers in _MOBILENET_V2])
+def mnasnet_space() -> StageSpace:
+    """Return the literal space on MobileNetV2's skeleton; see the module."""
+    return StageSpace("mnasnet", _template(_MOBILENET_V2, "relu"), [_choices(*numbers) for numbers in _MOBILENET_V2])
 
 
-def mnasnet_b0_space() -> SearchSpace:
-    """The space on EfficientNet-B0's skeleton; see the module."""
+def mnasnet_b0_space() -> StageSpace:
+    """Return the space on EfficientNet-B0's skeleton; see the module."""
     stages = [_choices(*numbers) for numbers in _B0]
     for index, channels in _FURTHER_CHANNELS.items():
         stages[index] = replace(stages[index], out_channels=tuple(sorted({*stages[index].out_channels, channels})))
-    return SearchSpace("mnasnet:b0", _template(_B0, "swish"), stages, activation=("swish", "relu"))
+    return StageSpace("mnasnet:b0", _template(_B0, "swish"), stages, activation=("swish", "relu"))

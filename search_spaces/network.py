@@ -1,6 +1,6 @@
-"""`build_network`: an `Architecture` as a ``torch.nn.Module``.
+"""`build_network`: turn an `Architecture` into a ``torch.nn.Module``.
 
-Module paths equal the layer names of `search_spaces.cost`, so that any counter's table can be put beside ours.
+Module paths equal the layer names in `search_spaces.cost`, so the table of any other counter can be compared with ours.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "mish": partial(nn.Mish, inplace=True),
 }
 PUBLISHED_CLASSES = 1000
-"""Of ImageNet, for which the published initial weights were chosen."""
+"""Number of classes of ImageNet, for which the published initialisation was chosen."""
 
 
 def build_network(architecture: Architecture) -> Network:
-    """The network of an architecture, initialised as published (for few classes: `_initialise`), in training mode.
+    """Return the network of an architecture in training mode, with initial weights as published (see `_initialise`).
 
-    Input: float tensor of shape (N, 3, H, W); any H and W at least the total stride will run, `resolution` is what
-    the cost is counted at. Output: logits of shape (N, num_classes).
+    Its input is a float tensor of shape (N, 3, H, W). H and W may be any size from the total stride up; `resolution` is
+    only the size at which the cost is counted. Its output is the logits, of shape (N, num_classes).
     """
     network = Network(architecture)
     network.apply(_initialise)
@@ -41,7 +41,7 @@ def build_network(architecture: Architecture) -> Network:
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding: output side ceil(input / stride), an odd pixel goes to the end."""
+    """Convolution with TensorFlow's SAME padding: output side ceil(input / stride), any odd pixel added at the end."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         (kernel_size, _), (stride, _) = self.kernel_size, self.stride
@@ -52,7 +52,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, and (unless ``activation`` is None) an activation."""
+    """Convolution without bias, batch norm, and (unless ``activation`` is False) an activation."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ConvNormAct(nn.Sequential):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gate: global mean, 1x1 reduce, activation, 1x1 expand, sigmoid, multiply. Shape (N, C, H, W) kept.
+    """Channel gate: global mean, 1x1 reduce, activation, 1x1 expand, sigmoid, multiply. Keeps the shape (N, C, H, W).
 
     Source: tensorflow/tpu efficientnet_model.py (both convolutions have a bias).
     """
@@ -94,7 +94,7 @@ class SqueezeExcite(nn.Module):
 
 
 class DropConnect(nn.Module):
-    """In training, zero whole samples with probability ``rate`` and divide the others by the probability to stay."""
+    """In training, zero whole samples with probability ``rate`` and divide the others by ``1 - rate``."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class DropConnect(nn.Module):
 
 
 class Residual(nn.Module):
-    """Adds the skip of a block, if it has one: the block's input, or its average over 3x3 pixels at its stride."""
+    """Base of the blocks: adds the skip, if any (the input, or its average over 3x3 pixels at the block's stride)."""
 
     def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Residual(nn.Module):
         self.pool = nn.AvgPool2d(3, shape.stride, 1, count_include_pad=False) if shape.skip == "pool" else None
 
     def add_skip(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """``outputs`` plus the skip from ``inputs``."""
+        """Return ``outputs`` plus the skip from ``inputs``."""
         if self.drop_connect is None:
             return outputs
         result: Tensor = self.drop_connect(outputs) + (inputs if self.pool is None else self.pool(inputs))
@@ -144,7 +144,7 @@ class MBConvBlock(Residual):
 
 
 class ConvolutionBlock(Residual):
-    """One plain convolution block; shapes as of `MBConvBlock`."""
+    """One plain convolution block, with the same input and output shapes as `MBConvBlock`."""
 
     def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
         super().__init__(architecture, shape, drop_connect)
@@ -166,15 +166,15 @@ def _squeeze_excite(architecture: Architecture, shape: BlockShape) -> nn.Module:
 
 
 @contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch norm normalises with the batch's own statistics, as in training, but leaves its running ones as they are.
+def _running_statistics_frozen(module: nn.Module) -> Iterator[None]:
+    """Let batch norm normalise with the batch's statistics, as in training, without updating its running statistics.
 
-    Without this, the second forward pass of a block would count its batch twice.
+    Otherwise, the second forward pass of a block would count its batch twice.
     """
     norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        # Not `track_running_stats`: autograd must keep as many tensors as in the first pass.
+        # Not with `track_running_stats`: autograd must keep as many tensors as in the first pass.
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
@@ -187,9 +187,10 @@ class Network(nn.Module):
     """The network of an `Architecture`; see `build_network`.
 
     Attributes:
-        recompute: whether training keeps only what stem, blocks and head begin with, and computes the rest again
-            during the backward pass (activation checkpointing): less memory (`search_spaces.memory`), about a third
-            more time, the same gradients and statistics.
+        architecture: architecture that the network was built from.
+        recompute: whether training keeps only the inputs of stem, blocks and head, and recomputes the rest during the
+            backward pass (activation checkpointing). This takes less memory (`search_spaces.memory`) and about a third
+            more time; gradients and statistics are the same.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -200,7 +201,7 @@ class Network(nn.Module):
         self.stem = _conv_layer(architecture, 3, architecture.stem)
         stages = [nn.Sequential() for _ in architecture.stages]
         for index, shape in enumerate(blocks):
-            # Linear in the block's index over all stages: 0 for the first, (n - 1) / n of the full rate for the last.
+            # Linear in the block's index over all stages: 0 for the first block, (n - 1) / n of the rate for the last.
             rate = architecture.drop_connect * index / len(blocks)
             stages[shape.stage].append(_BLOCKS[type(shape.block)](architecture, shape, rate))
         self.stages = nn.ModuleList(stages)
@@ -220,14 +221,14 @@ class Network(nn.Module):
         return logits
 
     def _run(self, module: nn.Module, inputs: Tensor) -> Tensor:
-        """A part of the network, whose inner maps are not kept where they are to be computed again."""
+        """Run a part of the network; with `recompute`, keep only its input for the backward pass."""
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             outputs: Tensor = module(inputs)
             return outputs
         from torch.utils.checkpoint import checkpoint
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), _statistics_kept(module)
+            return nullcontext(), _running_statistics_frozen(module)
 
         recomputed: Tensor = checkpoint(module, inputs, use_reentrant=False, context_fn=contexts)
         return recomputed
@@ -242,11 +243,11 @@ def _conv_layer(architecture: Architecture, in_channels: int, layer: ConvLayer) 
 
 
 def _initialise(module: nn.Module) -> None:
-    """Weights as tensorflow/tpu draws them: convolutions N(0, sqrt(2 / fan_out)), the classifier U(±1/sqrt(classes)).
+    """Draw weights as tensorflow/tpu does: convolutions N(0, sqrt(2 / fan_out)), the classifier U(±1/sqrt(classes)).
 
-    TensorFlow's fan_out of a depthwise kernel is k*k; PyTorch's own ``kaiming_normal_`` takes k*k*channels. Below the
-    1000 classes that it was published for, the classifier keeps what 1000 have: at 10 the formula's weights are ten
-    times as large, and a network begins sure of the wrong class (LOG.md, "Training").
+    TensorFlow's fan_out of a depthwise kernel is k*k; PyTorch's ``kaiming_normal_`` uses k*k*channels. A classifier of
+    fewer than 1000 classes, the published number, is drawn as for 1000: with 10 classes the formula gives weights ten
+    times as large, and training starts from confident wrong predictions (LOG.md, "Training").
     """
     if isinstance(module, nn.Conv2d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups

@@ -1,8 +1,8 @@
-"""Importing NNI without the deep-learning frameworks that it would pull in.
+"""Import NNI without the deep-learning frameworks that it would load.
 
-``nni.nas`` imports ``nni.nas.<framework>`` as well, by default pytorch-lightning and all of torch (4 to 5 seconds, and
-an error where lightning is not installed). The choices and the strategies need neither, so the framework is "none"
-while NNI is being imported, and what it was again afterwards.
+``nni.nas`` also imports ``nni.nas.<framework>``; by default that loads pytorch-lightning and all of torch, which takes
+4 to 5 seconds and fails where lightning is not installed. The choices and the strategies need neither. So the framework
+is set to "none" while NNI is imported, and restored afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _VARIABLE = "NNI_FRAMEWORK"
 
 
 def import_nni(module: str) -> Any:
-    """Import a module of NNI, such as ``nni.mutable`` or ``nni.nas.strategy``."""
+    """Import and return a module of NNI, such as ``nni.mutable`` or ``nni.nas.strategy``."""
     before = os.environ.get(_VARIABLE)
     os.environ[_VARIABLE] = "none"
     try:

@@ -1,10 +1,10 @@
-"""How the networks of a space are spread over MACs, exactly, and uniform samples of those inside a band.
+"""The exact distribution of a space's networks over MACs, and uniform samples of the networks inside a band.
 
-A network's MACs are a sum over its stages, where a stage's share depends on its own choices and on the channels that it
-is given. So the networks are counted by dynamic programming over (channels, MACs so far): from the stem onwards and
-from the head backwards, until the two meet. A pair of partial networks, one of either side, that agree on the channels
-between them is one network. Every sum is kept exactly as the integer it is; equal ones are merged with their count.
-Networks are counted once each, however many genotypes they have.
+A network's MACs are a sum over its stages. A stage's share depends on its own choices and on its input channels. So the
+networks are counted by dynamic programming over (channels, MACs so far), forward from the stem and backward from the
+head, until the two meet. A network is a pair of partial networks, one from each side, with the same channels at the
+split. All sums are exact integers; equal sums are merged and their networks counted. Each network is counted once,
+however many genotypes it has.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from itertools import pairwise
 import numpy as np
 
 from search_spaces.errors import MnasError
-from search_spaces.space import Indices, SearchSpace
+from search_spaces.space import Indices
+from search_spaces.stage_space import StageSpace
 
-# Partial sums of one step before equal ones are merged: about 3 GB while it is made.
+# Limit on the partial sums of one step, before equal ones are merged: about 3 GB at the peak.
 MAX_SUMS = 100_000_000
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """The different MACs that partial networks of one kind have, ascending, and how many networks have each."""
+    """The distinct MACs of a set of partial networks, ascending, and the number of networks with each."""
 
     macs: Indices
     counts: Indices
 
     @cached_property
     def cumulative(self) -> Indices:
-        """How many partial networks lie below position i; one entry more than there are sums."""
+        """Number of partial networks before position i; one entry more than there are sums."""
         return np.concatenate([[0], np.cumsum(self.counts)])
 
     def below(self, limits: Indices) -> Indices:
-        """How many partial networks have fewer MACs than each limit."""
+        """Return how many partial networks have fewer MACs than each limit."""
         return self.cumulative[np.searchsorted(self.macs, limits)]
 
     def counts_of(self, macs: Indices) -> Indices:
-        """How many partial networks have exactly these MACs."""
+        """Return how many partial networks have exactly each of these MACs."""
         position = np.minimum(np.searchsorted(self.macs, macs), len(self.macs) - 1)
         return np.where(self.macs[position] == macs, self.counts[position], 0)
 
@@ -49,30 +50,30 @@ _NOTHING = _Sums(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 class MacsDistribution:
-    """How many networks of a space have how many MACs.
+    """The distribution of a space's networks over MACs.
 
     Args:
-        space: of at most 2**62 networks.
+        space: search space of fewer than 2**62 networks.
 
     Raises:
-        MnasError: the space has more networks, or more different partial sums than memory holds.
+        MnasError: the space has too many networks, or too many distinct partial sums for memory.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: StageSpace) -> None:
         self.space = space
         if space.num_networks >= 2**62:
             raise MnasError(
-                f"space: {space.name!r} has {space.num_networks:.3g} networks; they are counted up to {2**62:.3g}"
+                f"space: {space.name!r} has {space.num_networks:.3g} networks; at most {2**62:.3g} can be counted"
             )
         self._options = space.canonical_options()
         head = self._options.pop()
-        # What stages before (or from) number i can sum up to, by the option for the channels between.
+        # Sums of the stages before index i, and of those from index i on, by the option for the channels between them.
         self._before = {0: [_Sums(np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))]}
         last = len(self._options)
         self._after = {last: [_Sums(option.macs, np.ones(1, dtype=np.int64)) for option in head]}
         first = 0
         while first < last:
-            if _width(self._before[first]) <= _width(self._after[last]):
+            if _num_sums(self._before[first]) <= _num_sums(self._after[last]):
                 self._before[first + 1] = self._forward(first)
                 first += 1
             else:
@@ -82,20 +83,20 @@ class MacsDistribution:
 
     @property
     def total(self) -> int:
-        """All networks of the space."""
+        """Number of networks in the space."""
         return self.count(*self.space.macs_range)
 
     def count(self, low: int, high: int) -> int:
-        """How many networks have ``low`` to ``high`` MACs, both included, exactly."""
+        """Return the exact number of networks with ``low`` to ``high`` MACs, both included."""
         return self._pairs_below(high + 1) - self._pairs_below(low)
 
     def histogram(self, edges: Sequence[int]) -> list[int]:
-        """How many networks lie from each edge up to, but not at, the next; one fewer than there are edges."""
+        """Return how many networks lie between consecutive edges: the lower edge is included, the upper one is not."""
         below = [self._pairs_below(edge) for edge in edges]
         return [high - low for low, high in pairwise(below)]
 
     def round_edges(self, bands: int = 20) -> list[int]:
-        """Edges of about so many bands of equal, round width that hold all networks."""
+        """Return the edges of about ``bands`` bands of equal, round width that cover all networks."""
         low, high = self.space.macs_range
         rough = max(1, (high - low) // bands)
         power = 10 ** (len(str(rough)) - 1)
@@ -103,12 +104,13 @@ class MacsDistribution:
         return list(range(low // width * width, high // width * width + 2 * width, width))
 
     def sample_indices(self, rng: np.random.Generator, count: int, low: int, high: int) -> Indices:
-        """``count`` networks, each of those with ``low`` to ``high`` MACs equally probable, as canonical rows.
+        """Sample ``count`` networks uniformly from those with ``low`` to ``high`` MACs, as canonical rows.
 
-        Shape (count, choices). Nothing is drawn and thrown away, so a band of one network is no harder than the space.
+        The shape is (count, choices). No samples are rejected, so sampling from a band of one network is as fast as
+        from the whole space.
 
         Raises:
-            MnasError: no network lies there.
+            MnasError: the band holds no network.
         """
         weights = [
             side.counts * (other.below(high + 1 - side.macs) - other.below(low - side.macs))
@@ -140,10 +142,10 @@ class MacsDistribution:
 
     @property
     def _narrow_is_before(self) -> bool:
-        return _width(self._before[self._split]) <= _width(self._after[self._split])
+        return _num_sums(self._before[self._split]) <= _num_sums(self._after[self._split])
 
     def _sides(self) -> Iterator[tuple[_Sums, _Sums]]:
-        """For each option of the channels between, the sums of the side that has fewer, and those of the other."""
+        """Yield, for each option of the channels at the split, the sums of the smaller side and of the larger side."""
         before, after = self._before[self._split], self._after[self._split]
         narrow, wide = (before, after) if self._narrow_is_before else (after, before)
         return zip(narrow, wide, strict=True)
@@ -168,20 +170,20 @@ class MacsDistribution:
         ]
 
     def _fill_before(self, rng: np.random.Generator, row: Indices, out: int, macs: int) -> None:
-        """Choose the stages before the split that sum up to ``macs``, uniformly, and write them into ``row``."""
+        """Choose stages before the split uniformly among those that sum to ``macs``, and write them into ``row``."""
         for stage in range(self._split - 1, -1, -1):
             candidates = []
             for given, option in enumerate(self._options[stage]):
                 fits = np.flatnonzero(option.out == out)
                 counts = self._before[stage][given].counts_of(macs - option.macs[fits])
                 candidates += [(int(n), given, int(i)) for n, i in zip(counts, fits, strict=True) if n]
-            given, chosen = _draw(rng, candidates)
+            given, chosen = _weighted_choice(rng, candidates)
             option = self._options[stage][given]
             self.space.write_stage(row, stage, int(option.codes[chosen]))
             out, macs = given, macs - int(option.macs[chosen])
 
     def _fill_after(self, rng: np.random.Generator, row: Indices, given: int, macs: int) -> None:
-        """Choose the stages from the split on that sum up to ``macs``, uniformly, and write them into ``row``."""
+        """Choose stages after the split uniformly among those that sum to ``macs``, and write them into ``row``."""
         for stage in range(self._split, len(self._options)):
             option = self._options[stage][given]
             candidates = []
@@ -189,17 +191,17 @@ class MacsDistribution:
                 fits = np.flatnonzero(option.out == out)
                 counts = sums.counts_of(macs - option.macs[fits])
                 candidates += [(int(n), out, int(i)) for n, i in zip(counts, fits, strict=True) if n]
-            given, chosen = _draw(rng, candidates)
+            given, chosen = _weighted_choice(rng, candidates)
             self.space.write_stage(row, stage, int(option.codes[chosen]))
             macs -= int(option.macs[chosen])
 
 
-def _width(sums: Sequence[_Sums]) -> int:
+def _num_sums(sums: Sequence[_Sums]) -> int:
     return sum(len(one.macs) for one in sums)
 
 
-def _draw(rng: np.random.Generator, candidates: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
-    """One of (weight, …) with the probability of its weight."""
+def _weighted_choice(rng: np.random.Generator, candidates: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Draw one of the candidates (weight, channels, position) with probability proportional to its weight."""
     ends = np.cumsum([weight for weight, _, _ in candidates])
     ticket = rng.integers(0, ends[-1])
     _, channels, position = candidates[int(np.searchsorted(ends, ticket, side="right"))]
@@ -207,13 +209,13 @@ def _draw(rng: np.random.Generator, candidates: Sequence[tuple[int, int, int]]) 
 
 
 def _merged(parts: Sequence[tuple[_Sums, Indices]]) -> _Sums:
-    """All sums of a partial network and one option more, equal ones merged."""
+    """Return the sums of partial networks extended by one option, with equal sums merged."""
     steps = [(sums, *np.unique(macs, return_counts=True)) for sums, macs in parts]
     size = sum(len(sums.macs) * len(options) for sums, options, _ in steps)
     if size > MAX_SUMS:
         raise MnasError(
-            f"space: {size:,} partial sums of MACs are more than the {MAX_SUMS:,} that are held in memory; "
-            "a space with fewer options a stage can be counted"
+            f"space: {size:,} partial sums of MACs do not fit into memory (limit {MAX_SUMS:,}); "
+            "use a space with fewer options per stage"
         )
     if not size:
         return _NOTHING

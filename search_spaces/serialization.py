@@ -1,7 +1,7 @@
-"""`Architecture` to and from plain data and YAML, strictly: what a file holds is checked before anything is built.
+"""Convert an `Architecture` to and from plain data and YAML, and check a file before anything is built from it.
 
-A reader meets files of strangers, so: YAML through ``SafeLoader`` (no object is ever constructed from a tag), duplicate
-keys refused, sizes bounded, unknown and missing fields named with their path.
+Files are untrusted. So YAML is read with ``SafeLoader`` (tags never construct objects), duplicate keys and aliases are
+refused, sizes are bounded, and unknown or missing fields are reported with their path.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ T = TypeVar("T")
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Architecture))
 
-# 1e-3 is a number in YAML 1.2 and in every other language; PyYAML, which speaks YAML 1.1, wants a dot in it.
+# 1e-3 is a number in YAML 1.2 and in most languages, but PyYAML implements YAML 1.1, which requires a dot.
 _EXPONENT_FLOAT = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
 _FLOAT_TAG = "tag:yaml.org,2002:float"
 
-# What a field of a plain type may hold in a file, and how to say so. The ranges are the dataclasses' own business.
+# By the plain type of a field: the types that a file may hold, and the rule in words. The dataclasses check ranges.
 _PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "an integer"),
     float: ((int, float), "a number"),
-    str: ((str,), "a text"),
+    str: ((str,), "a string"),
 }
 
 
 def architecture_to_dict(architecture: Architecture) -> dict[str, Any]:
-    """Plain data of an architecture: every field of every part, stages as flat rows with their block's ``op``."""
+    """Return an architecture as plain data: every field of every part, stages as flat rows with the block's ``op``."""
     fields = {name: getattr(architecture, name) for name in _FIELDS}
     fields |= {name: to_dict(part) for name, part in fields.items() if dataclasses.is_dataclass(part)}
     fields["stages"] = [dict(_stage_to_dict(stage)) for stage in architecture.stages]
@@ -47,10 +47,10 @@ def architecture_to_dict(architecture: Architecture) -> dict[str, Any]:
 
 
 def architecture_from_dict(data: object) -> Architecture:
-    """The architecture that `architecture_to_dict` wrote.
+    """Return the architecture that `architecture_to_dict` wrote.
 
     Raises:
-        FieldError: a field is missing, unknown, of the wrong type or breaks its rule; ``path`` says which.
+        FieldError: a field is missing, unknown, of the wrong type or breaks its rule; ``path`` names it.
     """
     fields = dict(require_mapping(data, ""))
     stages = fields.get("stages")
@@ -61,7 +61,7 @@ def architecture_from_dict(data: object) -> Architecture:
 
 
 def digest(architecture: Architecture) -> str:
-    """The first 16 hex digits of the SHA-256 of an architecture's canonical JSON: equal for equal architectures."""
+    """Return 16 hex digits that are equal for equal architectures: the start of the SHA-256 of the canonical JSON."""
     canonical = json.dumps(architecture_to_dict(architecture), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -87,30 +87,30 @@ def _stage_from_dict(data: object, path: str) -> Stage:
 
 
 def to_dict(value: Any) -> dict[str, Any]:
-    """Plain data of a dataclass; fields that are None are left out."""
+    """Return a dataclass as plain data, without the fields that are None."""
     return {name: item for name, item in dataclasses.asdict(value).items() if item is not None}
 
 
 def from_dict(cls: type[T], data: object, path: str = "") -> T:
-    """A dataclass from plain data, nested dataclasses included; the reverse of `to_dict`.
+    """Return a dataclass from plain data, including nested dataclasses; the reverse of `to_dict`.
 
-    The dataclass checks its own values; this checks that the names are right and that nothing is missing, and turns
-    lists and mappings into the dataclasses that the annotations name.
+    This function checks that no field is unknown or missing, and converts lists and mappings as the annotations say.
+    The dataclass checks its own values.
 
     Raises:
-        FieldError: with the path of the field.
+        FieldError: a field is unknown, missing, of the wrong type or breaks its rule; ``path`` names it.
     """
     fields = require_mapping(data, path)
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in fields:
         if name not in known:
-            raise FieldError(_join(path, str(name)), str(unknown_name("field", str(name), known)))
+            raise FieldError(_field_path(path, str(name)), str(unknown_name("field", str(name), known)))
     for name, field in known.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in fields:
-            raise FieldError(_join(path, name), "missing; give it a value")
+            raise FieldError(_field_path(path, name), "missing; give it a value")
     hints = typing.get_type_hints(cls)
-    values = {name: _convert(hints[name], value, _join(path, name)) for name, value in fields.items()}
+    values = {name: _convert(hints[name], value, _field_path(path, name)) for name, value in fields.items()}
     try:
         return cls(**values)
     except FieldError as error:
@@ -118,7 +118,7 @@ def from_dict(cls: type[T], data: object, path: str = "") -> T:
 
 
 def require_mapping(data: object, path: str) -> Mapping[str, Any]:
-    """``data`` if it is a mapping with text keys, else a `FieldError`."""
+    """Return ``data`` if it is a mapping with text keys; otherwise raise `FieldError`."""
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
         raise FieldError(path or "document", f"{shorten(data)} is not a mapping of fields")
     return data
@@ -143,39 +143,38 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
-def _join(path: str, name: str) -> str:
-    safe = name if name.isprintable() and len(name) <= 60 else shorten(name)  # it may be a stranger's
+def _field_path(path: str, name: str) -> str:
+    safe = name if name.isprintable() and len(name) <= 60 else shorten(name)  # it is untrusted
     return f"{path}.{safe}" if path else safe
 
 
 def read_yaml(file: Path) -> Any:
-    """The plain data of a YAML file.
+    """Return the plain data of a YAML file.
 
     Raises:
-        MnasError: there is no such file, it is too large, not text or not YAML, or a key stands in it twice.
+        MnasError: the file is not found, is too large, is not text or not YAML, or has a duplicate key or an alias.
     """
     import yaml
 
     class StrictLoader(yaml.SafeLoader):
-        """SafeLoader that refuses a key given twice (YAML says so; PyYAML keeps the last), and aliases.
+        """SafeLoader that refuses duplicate keys (YAML forbids them; PyYAML keeps the last one) and aliases.
 
-        With aliases, a small file unfolds to gigabytes; nothing that is read here needs them.
+        With aliases, a small file can unfold to gigabytes; no file that is read here needs them.
         """
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             if self.check_event(yaml.AliasEvent):
                 event = self.peek_event()  # type: ignore[no-untyped-call]
                 line = event.start_mark.line + 1
-                raise MnasError(f"{file}: line {line}: *{event.anchor} is an alias; write its value out")
+                raise MnasError(f"{file}: line {line}: aliases are not supported; replace *{event.anchor} by its value")
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen: set[str] = set()
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise MnasError(
-                        f"{file}: line {key.start_mark.line + 1}: {shorten(key.value)} stands twice; keep one"
-                    )
+                    line = key.start_mark.line + 1
+                    raise MnasError(f"{file}: line {line}: {shorten(key.value)} is given twice; remove one")
                 if isinstance(key, yaml.ScalarNode):
                     seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
@@ -183,24 +182,28 @@ def read_yaml(file: Path) -> Any:
     StrictLoader.add_implicit_resolver(_FLOAT_TAG, _EXPONENT_FLOAT, list("-+0123456789"))
     text = read_text(file)
     try:
-        return yaml.load(text, Loader=StrictLoader)  # a SafeLoader: nothing but plain data comes out
+        return yaml.load(text, Loader=StrictLoader)  # a SafeLoader: it constructs only plain data
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise MnasError(f"{file}: {line}not YAML ({problem}); mend or replace the file") from None
+        raise MnasError(f"{file}: {line}not YAML ({problem}); fix or replace the file") from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, MnasError):
             raise
-        raise MnasError(f"{file}: not a usable YAML file ({shorten(str(error))}); mend or replace it") from None
+        raise MnasError(f"{file}: not a usable YAML file ({shorten(str(error))}); fix or replace it") from None
 
 
 def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> str:
-    """The text of a file in UTF-8, or a `MnasError`.
+    """Return the text of a UTF-8 file.
 
     Args:
-        limit: bytes it may have at most.
-        kind: what it should be, for the message.
+        file: path of the file.
+        limit: largest allowed size in bytes.
+        kind: kind of file expected, for the message.
+
+    Raises:
+        MnasError: the file cannot be read, is too large or is not UTF-8.
     """
     try:
         with file.open("rb") as stream:
@@ -208,7 +211,7 @@ def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> st
     except OSError as error:
         raise MnasError(f"{file}: cannot be read ({error.strerror}); check the path") from None
     if len(raw) > limit:
-        raise MnasError(f"{file}: larger than {limit} bytes, so it is no {kind}; check the path")
+        raise MnasError(f"{file}: larger than {limit} bytes, so it is not a {kind}; check the path")
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -216,11 +219,11 @@ def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> st
 
 
 class _Row(dict[str, Any]):
-    """A mapping that YAML writes on one line."""
+    """A mapping that is written on one line in YAML."""
 
 
 def write_yaml(data: Mapping[str, Any]) -> str:
-    """YAML text of plain data in the given order, mappings of plain values inside a structure on one line each."""
+    """Return plain data as YAML, in the given order; nested mappings of plain values take one line each."""
     import yaml
 
     class TableDumper(yaml.SafeDumper):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from baselines import load
-from baselines.torchvision_import import import_torchvision
-from search_spaces import Architecture, SearchSpace, load_space
+from baselines.exchange.torchvision_import import import_torchvision
+from search_spaces import Architecture, StageSpace, load_space
 
 # Seeded like every other test, and without a clock.
 settings.register_profile(
@@ -29,7 +29,7 @@ BESIDE_THE_CHECKOUT = Path(__file__).resolve().parents[2] / "shared" / "data" / 
 
 
 @pytest.fixture(scope="session")
-def space() -> SearchSpace:
+def space() -> StageSpace:
     return load_space("efficientnet")
 
 
@@ -40,7 +40,7 @@ def b0() -> Architecture:
 
 @pytest.fixture(scope="session")
 def torchvision() -> Any:
-    """The module, which works beside any torch; see `baselines.torchvision_import`."""
+    """The module, which works beside any torch; see `baselines.exchange.torchvision_import`."""
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed; make test puts it into .peers")
     return import_torchvision()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from baselines import load
-from baselines.formats import FORMATS, export_architecture, import_architecture
+from baselines.exchange.formats import FORMATS, export_architecture, import_architecture
 from baselines.spec import read_spec, spec_to_dict
 from nas.__main__ import main
 from nas.evaluators.table import TableEvaluator
@@ -24,7 +24,10 @@ from nas.executors.base import Failure
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.record import STUDY_FILE
+from nas.search_loop import SearchSettings, run_search
+from nas.studies.journal import StudyJournal
+from nas.studies.rediscovery import RediscoverySettings, read_rediscovery, rediscover, rediscovery_study
 from search_spaces import MnasError, load_space
 from search_spaces.serialization import from_dict, write_yaml
 from tests.trials import write
@@ -58,7 +61,9 @@ def entrances() -> dict[str, Entrance]:
         "table in JSON": Entrance(
             "table.json", json_table().encode(), lambda file: TableEvaluator(file, load_space("efficientnet"))
         ),
+        "table of its own choices": Entrance("own.csv", own_table().encode(), lambda file: TableEvaluator(file, None)),
         "journal": Entrance(FILE_NAME, journal(), read_journal),
+        "study": Entrance(STUDY_FILE, study(), read_study),
         **{
             f"format {name}": Entrance(
                 "network.json",
@@ -99,6 +104,16 @@ def read_journal(file: Path) -> object:
         return found
 
 
+def read_study(file: Path) -> object:
+    """All that is read of a study: how far it is, its settings, and its results."""
+    for form in ([], ["--json"], ["--csv"]):
+        _command(["runs", str(file.parent), *form])
+    settings = read_rediscovery(file.parent)
+    with StudyJournal.open(file.parent) as opened:
+        read = rediscovery_study(file.parent, settings).read
+        return opened.execution, opened.jobs(), opened.results(read), opened.failures()
+
+
 def _command(arguments: list[str]) -> None:
     """Run a command, which must end well or say in one line what is wrong, and show nothing that a terminal obeys."""
     out, err = io.StringIO(), io.StringIO()
@@ -127,6 +142,12 @@ def json_table() -> str:
     return json.dumps(rows())
 
 
+def own_table() -> str:
+    """A table whose header says what can be chosen, in CSV."""
+    lines = [f"{'k3_e1' if i % 2 else 'skip'},{3 + i // 2},{0.5 + i / 100},{2.5 + i},{i}" for i in range(8)]
+    return "\n".join(["layer1,width,accuracy,latency_ms,note:name", *lines, *lines[:1]]) + "\n"
+
+
 def journal() -> bytes:
     """A journal of six trials, of which one failed."""
     trials = run_search(SETTINGS)
@@ -139,3 +160,18 @@ def journal() -> bytes:
         with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
             connection.execute("VACUUM")
         return (folder / FILE_NAME).read_bytes()
+
+
+def study() -> bytes:
+    """A rediscovery of two searches, of which one failed."""
+    settings = RediscoverySettings(("random",), seeds=2, trials=6)
+    with TemporaryDirectory() as place:
+        folder = Path(place, "study")
+        with redirect_stderr(io.StringIO()):
+            rediscover(folder, settings, {"executor": "in-process", "workers": 1})
+        with closing(sqlite3.connect(folder / STUDY_FILE)) as connection:
+            with connection:
+                connection.execute("DELETE FROM results WHERE number = 1")
+                connection.execute("INSERT INTO failed_attempts VALUES (1, 1, 1, 'died', 'the worker died', 2.5, 1)")
+            connection.execute("VACUUM")
+        return (folder / STUDY_FILE).read_bytes()

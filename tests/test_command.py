@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from baselines.console import quantity
+from baselines.commands.options import quantity
 from nas.__main__ import main
 from search_spaces import SPACES
 from tests.processes import environment
@@ -52,6 +52,24 @@ def after_search(searched: Path, workplace: Path) -> Path:
     """A copy of `searched` as the current directory."""
     shutil.copytree(searched, workplace, dirs_exist_ok=True)
     return workplace
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "runs/b200"),
+        ("compare", "runs/b200", "efficientnet_b0"),
+        ("export", "runs/b200", "--format", "timm"),
+        ("scale", "runs/b200", "--phi", "1", "--name", "b1"),
+        ("latency", "runs/b200", "--runs", "1"),
+    ],
+)
+@pytest.mark.usefixtures("after_search")
+def test_the_folder_of_a_search_is_a_spec(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    """As the help of each command says."""
+    assert main(["help", arguments[0]]) == 0
+    assert "folder of a training or a search" in " ".join(capsys.readouterr().out.split())
+    assert main(arguments) == 0
 
 
 def test_show_b0(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,9 +158,9 @@ def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_sear
         (["show", "specs/absent.yaml"], "specs/absent.yaml: cannot be read (No such file or directory)"),
         (["show", "broken.yaml"], "broken.yaml: architecture.stages[0].kernel_size: 4 is not an odd integer"),
         (["show", "cut.yaml"], "cut.yaml: "),
-        (["shw", "efficientnet_b0"], "unknown COMMAND 'shw'; did you mean 'show'?"),
+        (["shw", "efficientnet_b0"], "unknown command 'shw'; did you mean 'show'?"),
         (["show"], "the following arguments are required: SPEC"),
-        ([], "the following arguments are required: COMMAND"),
+        (["--jsno"], "--jsno: expected a command first (see mnas --help)"),
         (["show", "efficientnet_b0", "--jsno"], "unrecognized arguments: --jsno"),
         (["search", "--space", "efficentnet"], "unknown space 'efficentnet'; did you mean 'efficientnet'?"),
         (["search", "--controller", "bayesain"], "unknown controller 'bayesain'; did you mean 'bayesian'?"),
@@ -150,29 +168,29 @@ def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_sear
         (["search", "--objective", "sotf"], "unknown objective 'sotf'; did you mean 'soft'?"),
         (["search", "--target-macs", "20M"], "target macs: 20,000,000 is below the smallest"),
         (["search", "--target-macs", "2G"], "target macs: 2,000,000,000 is above the largest"),
-        (["search", "--target-macs", "400X"], "argument --target-macs: '400X' is not a positive number"),
-        (["search", "--target-macs=-1"], "argument --target-macs: '-1' is not a positive number"),
-        (["search", "--target-macs", "-1"], "argument --target-macs: '-1' is not a positive number"),
-        (["search", "--target-macs", "nan"], "argument --target-macs: 'nan' is not a positive number"),
-        (["search", "--target-macs", "inf"], "argument --target-macs: 'inf' is not a positive number"),
-        (["search", "--target-macs", ""], "argument --target-macs: '' is not a positive number"),
-        (["search", "--trials", "0"], "argument --trials: 0 is not a whole number from 1"),
-        (["search", "--seed", "1.5"], "argument --seed: '1.5' is not a whole number"),
-        (["search", "--exponent", "nan"], "argument --exponent: 'nan' is not a finite number"),
+        (["search", "--target-macs", "400X"], "argument --target-macs: '400X': expected a positive number"),
+        (["search", "--target-macs=-1"], "argument --target-macs: '-1': expected a positive number"),
+        (["search", "--target-macs", "-1"], "argument --target-macs: '-1': expected a positive number"),
+        (["search", "--target-macs", "nan"], "argument --target-macs: 'nan': expected a positive number"),
+        (["search", "--target-macs", "inf"], "argument --target-macs: 'inf': expected a positive number"),
+        (["search", "--target-macs", ""], "argument --target-macs: '': expected a positive number"),
+        (["search", "--trials", "0"], "argument --trials: '0': expected an integer from 1"),
+        (["search", "--seed", "1.5"], "argument --seed: '1.5': expected an integer"),
+        (["search", "--exponent", "nan"], "argument --exponent: 'nan': expected a finite number"),
         (["search", "--exponent", "0.07"], "exponent: 0.07 is not a number from -100 to below 0"),
-        (["search", "--out", "runs/b200"], "out: runs/b200 holds a run already"),
-        (["search", "--out", "/proc/mnas"], "out: /proc/mnas cannot be made (No such file or directory)"),
+        (["search", "--out", "runs/b200"], "out: runs/b200 already holds a run; choose another folder or resume it"),
+        (["search", "--out", "/proc/mnas"], "out: /proc/mnas cannot be created (No such file or directory)"),
         (["show", "a\nb", "c\nd"], "unrecognized arguments: c d"),
         (["scale", "efficientnet_b0", "--width", "1.5", "--name", "x" * 70], "name: 'xxx"),
         (["freeze", "runs/absent", "--name", "x"], "run: runs/absent holds no run"),
-        (["freeze", "runs/b200", "--name", "a/b"], "name: 'a/b' is not a name"),
+        (["freeze", "runs/b200", "--name", "a/b"], "name: 'a/b': expected up to 64 letters"),
         (["freeze", "runs/b200", "--name", "efficientnet_b0"], "name: 'efficientnet_b0' is a baseline of the package"),
         (["freeze", "runs/b200", "--name", "x", "--trial", "999"], "runs/b200/journal.sqlite: no trial 999"),
-        (["compare", "efficientnet_b0"], "compare: one SPEC is no comparison"),
+        (["compare", "efficientnet_b0"], "compare: expected two or more networks"),
         (["compare", "efficientnet_b0", "b9"], "unknown baseline 'b9'"),
-        (["scale", "efficientnet_b0"], "scale: give one of --preset, --phi"),
+        (["scale", "efficientnet_b0"], "scale: expected one of preset, phi"),
         (["scale", "efficientnet_b0", "--preset", "b33"], "unknown preset 'b33'; did you mean 'b3'?"),
-        (["scale", "efficientnet_b0", "--preset", "b3", "--phi", "1"], "scale: give one of --preset, --phi"),
+        (["scale", "efficientnet_b0", "--preset", "b3", "--phi", "1"], "scale: expected one of preset, phi"),
         (["scale", "efficientnet_b0", "--phi", "99"], "phi: 99.0 is not a number from -4 to 12"),
         (["scale", "efficientnet_b0", "--width", "0"], "width: 0.0 is not a number from 0.05 to 50"),
         (["scale", "efficientnet_b0", "--resolution", "7"], "resolution: 7 is smaller than the network's total stride"),
@@ -287,7 +305,7 @@ def test_what_ends_before_its_first_batch_leaves_nothing(monkeypatch: pytest.Mon
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.search.run_search", interrupted)
+    monkeypatch.setattr("nas.api.run_search", interrupted)
     assert main(["search", "--out", "run"]) == 130
     assert not Path("run").exists()
 
@@ -340,7 +358,7 @@ def test_networks_of_a_space_are_counted(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["spaces", "efficientnet", "--histogram", "--near", "400M"]) == 0
     text = capsys.readouterr().out
     assert "4,909,843,655 of 104,485,552,128 networks of efficientnet (4.7 %) lie within 2 % of 400.0M MACs." in text
-    assert "16,611,325,099      15.9 %" in text
+    assert "16,611,325,099     15.9 %" in text
 
 
 @pytest.mark.usefixtures("workplace")
@@ -355,7 +373,7 @@ def test_one_broken_spec_does_not_hide_the_others(capsys: pytest.CaptureFixture[
     assert own == {"mine"}
     cut, other = listed["problems"]
     assert cut.startswith("specs/cut.yaml: ")
-    assert other == "specs/other.yaml: name: 'mine' is not that of the file; rename one of them"
+    assert other == "specs/other.yaml: name: 'mine' is not the name of the file; rename one of them"
     assert main(["baselines"]) == 0
     assert "Unusable: specs/cut.yaml" in capsys.readouterr().out
 
@@ -371,13 +389,13 @@ def test_tables_fit_a_narrow_terminal(after_search: Path) -> None:
     from rich.console import Console
 
     from baselines import load
-    from baselines.report import layer_table, spec_table
-    from nas.comparison_view import comparison_view
+    from baselines.views.spec import layer_table, spec_table
     from nas.evaluators.registry import load_evaluator
     from nas.evidence import Comparison
+    from nas.views.comparison import text as comparison_text
 
     b0, found = load("efficientnet_b0"), load(str(after_search / "runs" / "b200" / "best.yaml"))
-    view = comparison_view(Comparison([found, b0], load_evaluator("imagenet")))
+    view = comparison_text(Comparison.of([found, b0], load_evaluator("imagenet")))
     with (after_search / "narrow.txt").open("w") as stream:
         console = Console(file=stream, width=80)
         for part in (spec_table(b0), layer_table(b0), *view):
@@ -428,7 +446,7 @@ def test_the_wheel_holds_specs_and_predictor(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("mnas-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"baselines/specs/efficientnet_b0.yaml", "nas/evaluators/imagenet_predictor.npz"} <= set(names)
+    assert {"baselines/specs/efficientnet_b0.yaml", "nas/predictors/imagenet.npz"} <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {
         "search_spaces",
         "baselines",
@@ -438,13 +456,15 @@ def test_the_wheel_holds_specs_and_predictor(tmp_path: Path) -> None:
     }
 
 
-def test_python_in_the_readme_runs() -> None:
+def test_python_in_the_readme_runs(workplace: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = readme.split("```python\n")[1:]
     assert blocks
     code = "\n".join(block.split("```")[0] for block in blocks)
     expected = [line.split("#")[1].strip() for line in code.splitlines() if line.startswith("print(")]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=workplace, env=environment()
+    )
     assert done.stdout.split() == expected
 
 
@@ -460,7 +480,7 @@ def test_export_and_import(capsys: pytest.CaptureFixture[str], name: str) -> Non
     assert found["digest"] == run_json(capsys, "show", "mnasnet_a1")["digest"]
     assert run_json(capsys, "show", "mine")["digest"] == found["digest"]
     assert main(["export", "mnasnet_a1", "--format", name, "--out", "written.json"]) == 2
-    assert "written.json is there already" in capsys.readouterr().err
+    assert "written.json already exists" in capsys.readouterr().err
     document = json.loads(Path("written.json").read_text())
     Path("broken.json").write_text(json.dumps({**document, "num_classes": 0}))
     assert main(["import", "broken.json", "--format", name, "--name", "other"]) == 2
@@ -474,7 +494,7 @@ def test_export_for_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     from baselines import load
-    from baselines.weights import save_weights
+    from baselines.exchange.weights import save_weights
     from search_spaces.network import build_network
 
     assert main(["scale", "mnasnet_small", "--resolution", "64", "--name", "tiny"]) == 0
@@ -485,7 +505,7 @@ def test_export_for_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["export", "tiny", "--format", name, "--weights", "tiny.safetensors"]) == 0
         assert Path(file).is_file()
         assert main(["export", "tiny", "--format", name]) == 2
-        assert f"{file} is there already" in capsys.readouterr().err
+        assert f"{file} already exists" in capsys.readouterr().err
     images = torch.randn(5, 3, 64, 64)
     with torch.no_grad():
         expected = network(images)
@@ -496,7 +516,7 @@ def test_export_for_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
     torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-5)
     Path("cut.pth").write_bytes(b"")
     assert main(["export", "tiny", "--format", "onnx", "--out", "x.onnx", "--weights", "cut.pth"]) == 2
-    assert capsys.readouterr().err.startswith("mnas: cut.pth: not a whole file")
+    assert capsys.readouterr().err.startswith("mnas: cut.pth: not a complete file")
     assert not Path("x.onnx").exists()
 
 
@@ -527,10 +547,10 @@ def test_latency_prints_a_table_and_json(capsys: pytest.CaptureFixture[str]) -> 
     assert (data["reference"], data["protocol"]["batch"]) == ("mobilenet_v2", 2)
     assert main(["latency", *specs, "--runs", "2"]) == 0
     text = capsys.readouterr().out
-    for part in ("against mobilenet_v2", "batch 1, 1 thread(s), 2 rounds", "mnasnet_small"):
+    for part in ("against mobilenet_v2", "batch 1, 1 thread, 2 rounds", "mnasnet_small"):
         assert part in text
     assert main(["latency", "mnasnet_small", "--device", "gpu"]) == 2
-    assert capsys.readouterr().err.startswith("mnas: device: 'gpu' is not there")
+    assert capsys.readouterr().err.startswith("mnas: device: 'gpu' is not available")
 
 
 @pytest.mark.usefixtures("torchvision")
@@ -548,10 +568,10 @@ def test_compare_with_another_kind_of_network(capsys: pytest.CaptureFixture[str]
     for part in ("AmoebaNet-C", "GPipe", "torchvision:resnet50", "arXiv 1905.11946v5", "b200"):
         assert part in page
     assert main(["compare", *names, "--html", "figure.html"]) == 2
-    assert "figure.html is there already" in capsys.readouterr().err
+    assert "figure.html already exists" in capsys.readouterr().err
     # A reference without a spec has no space, so nothing is ranked.
     assert main(["compare", "efficientnet_b0", "torchvision:resnet50"]) == 0
     assert "Among random members" not in capsys.readouterr().out
     assert main(["show", "torchvision:resnet50", "--classes", "10"]) == 2
-    assert "torchvision:resnet50: no spec" in capsys.readouterr().err
+    assert "torchvision:resnet50: it has no spec" in capsys.readouterr().err
     assert run_json(capsys, "show", "torchvision:resnet50")["macs"] == 4_089_184_256

@@ -136,5 +136,5 @@ def test_malformed_files_are_one_clear_line(folder: Path, kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_thousand_malformed_files(folder: Path, kind: str) -> None:
-    """Four kinds and as many more as there are formats: 10,000 and more in all."""
+    """Several kinds and as many more as there are formats: 10,000 and more in all."""
     assert fuzz(folder, kind, 2600) >= 10_000 / len(KINDS)

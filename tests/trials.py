@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nas.evaluators.base import Evaluator
-from nas.executors.base import evaluate
-from nas.history import Batch, Completion
+from nas.evaluators.work import Evaluation
+from nas.executors.base import perform
 from nas.journal import Journal
 from nas.proposer import Proposer
-from nas.trial import Trial
+from nas.trial import Batch, Completion, Trial
 from search_spaces import Genotype
 
 
 def tried(proposer: Proposer, evaluator: Evaluator, genotypes: Sequence[Genotype], first: int = 0) -> list[Trial]:
     """What suggestions become, numbered from ``first``."""
     _, trials = proposer.propose(genotypes, first)
-    outcomes = evaluate(evaluator, [trial.architecture for trial in trials]).outcomes
+    outcomes = perform(Evaluation(evaluator), [trial.architecture for trial in trials]).outcomes
     rewards = proposer.rewards(trials, outcomes)
     return [
         replace(trial, **Completion(outcome, reward, 1, 0.0).fields())

@@ -1,6 +1,6 @@
-"""Batches of images as a network sees them: cropped, flipped, augmented and normalised, all on the device.
+"""Cropping, flipping, augmenting and normalising batches of images, on the device.
 
-Everything random is drawn from the generator that is given, so that a step repeats.
+All random numbers are drawn from a generator that the caller passes, so that a step can be repeated.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn.functional import interpolate, pad
 
 from baselines.training.recipe import Recipe
 
-# Of ImageNet, for all images, as in tensorflow/tpu preprocessing.py: shares of 255.
+# Mean and standard deviation of ImageNet, as fractions of 255 (tensorflow/tpu preprocessing.py); used for all images.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-# kornia draws one policy for a batch; so many images share one.
+# kornia draws one policy per call; this many images share one.
 POLICY_GROUP = 8
 
 
 def normalised(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Images as a network takes them.
+    """Images as input of a network.
 
     Args:
         pixels: uint8, or float in [0, 1], of shape (N, side, side, 3).
@@ -45,7 +45,7 @@ def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
-    """uint8 images of shape (N, h, w, 3) at another side; bicubic, without aliasing."""
+    """uint8 images of shape (N, h, w, 3), resized to another side (bicubic, with antialiasing)."""
     if pixels.shape[1:3] == (side, side):
         return pixels
     values = interpolate(
@@ -57,12 +57,14 @@ def resized(pixels: Tensor, side: int) -> Tensor:
 def train_batch(
     pixels: Tensor, recipe: Recipe, side: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """A batch to train on: `normalised` after what the recipe asks for.
+    """A batch to train on: cropped, flipped and augmented by the recipe, then `normalised`.
 
     Args:
         pixels: uint8 of shape (N, h, w, 3).
-        side: of the network's input.
-        generator: on the CPU; of everything random.
+        recipe: recipe with crop, flip and augmentation.
+        side: side of the network's input in pixels.
+        generator: random generator on the CPU.
+        dtype: type of the result.
     """
     pixels = _random_area(pixels, side, generator) if recipe.crop == "resize" else resized(pixels, side)
     pixels = _shift_and_flip(pixels, recipe, generator)
@@ -72,7 +74,7 @@ def train_batch(
 
 
 def _shift_and_flip(pixels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Each image shifted by up to an eighth of its side over black, and half of them flipped: one gather."""
+    """Images shifted by up to an eighth of the side, with a black border, and half of them flipped: one gather."""
     count, side = len(pixels), pixels.shape[1]
     reach = side // 8 if recipe.crop == "pad" else 0
     if not reach and not recipe.flip:
@@ -89,10 +91,9 @@ def _shift_and_flip(pixels: Tensor, recipe: Recipe, generator: torch.Generator) 
 
 
 def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Of each image a part of 8 to 100 % of the area at 3/4 to 4/3, at another side, bicubic.
+    """A random area of each image, resized (bicubic): 8 to 100 % of the area, with an aspect ratio of 3/4 to 4/3.
 
-    A part that does not fit after ten draws is the largest of its ratio in the middle, as in tensorflow/tpu
-    preprocessing.py.
+    If none of ten draws fits, it is the largest square in the centre.
     """
     count, height, width = pixels.shape[:3]
     areas = torch.empty(count, 10).uniform_(0.08, 1.0, generator=generator) * height * width
@@ -100,11 +101,11 @@ def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tenso
     widths, heights = (areas * ratios).sqrt(), (areas / ratios).sqrt()
     fits = (widths <= width) & (heights <= height)
     first = fits.int().argmax(1, keepdim=True)
-    some = fits.any(1)
-    box_width = torch.where(some, widths.gather(1, first)[:, 0], torch.tensor(float(min(width, height))))
-    box_height = torch.where(some, heights.gather(1, first)[:, 0], torch.tensor(float(min(width, height))))
+    any_fits = fits.any(1)
+    box_width = torch.where(any_fits, widths.gather(1, first)[:, 0], torch.tensor(float(min(width, height))))
+    box_height = torch.where(any_fits, heights.gather(1, first)[:, 0], torch.tensor(float(min(width, height))))
     place = torch.rand((2, count), generator=generator)
-    place = torch.where(some, place, torch.tensor(0.5))
+    place = torch.where(any_fits, place, torch.tensor(0.5))
     left, top = place[0] * (width - box_width), place[1] * (height - box_height)
     centre_x, centre_y = (2 * left + box_width) / width - 1, (2 * top + box_height) / height - 1
     zeros = torch.zeros(count)
@@ -121,7 +122,7 @@ def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tenso
 
 
 def _augmented(pixels: Tensor, name: str, generator: torch.Generator) -> Tensor:
-    """Float images in [0, 1] after a policy for each few of them."""
+    """Augmented float images in [0, 1]; each group of `POLICY_GROUP` images gets a policy of its own."""
     policy = _policy(name)
     values = pixels.permute(0, 3, 1, 2).float() / 255
     # kornia draws from torch's global generator.
@@ -135,5 +136,5 @@ def _augmented(pixels: Tensor, name: str, generator: torch.Generator) -> Tensor:
 def _policy(name: str) -> Callable[[Tensor], Tensor]:
     from kornia.augmentation import auto
 
-    made: Any = auto.AutoAugment("imagenet") if name == "autoaugment" else auto.RandAugment(n=2, m=9)
-    return made  # type: ignore[no-any-return]
+    policy: Any = auto.AutoAugment("imagenet") if name == "autoaugment" else auto.RandAugment(n=2, m=9)
+    return policy  # type: ignore[no-any-return]

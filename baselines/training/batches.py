@@ -1,4 +1,4 @@
-"""The order in which images are seen, and how they get to the device. Every step is the same however it is come to."""
+"""The order of the images, and how they get to the device. A step is identical however it is reached."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.interrupts import interrupts_held
-from baselines.training.data import Part
-from baselines.training.images import PACKED_SIDE, Images, Pixels
+from baselines.training.data.images import PACKED_SIDE, Images, Pixels
+from baselines.training.data.sources import Part
 from baselines.training.recipe import Recipe
 from search_spaces.errors import MnasError
 
-# Packed images up to this many bytes are put on the device at once.
+# Packed images of at most this many bytes in total are kept on the device.
 ON_DEVICE_BYTES = 4 * 2**30
 READERS = 4
 
 
-def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The images of an epoch by index, each once."""
+def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Indices of the images in the order of an epoch, each once."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Of what is random in one step on one device."""
+    """Random seed of one step on one device."""
     return int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0])
 
 
 class PackedBatches:
-    """Batches of images that are one array."""
+    """Batches of images from one array."""
 
     def __init__(self, part: Part, device: torch.device) -> None:
         images, rows = part.source
@@ -42,15 +42,15 @@ class PackedBatches:
         if device.type != "cpu" and fits:
             images, rows = images[rows], np.arange(len(rows))
         with warnings.catch_warnings():
-            # torch warns of arrays that it could write to but must not; nobody here writes.
+            # torch warns about read-only arrays, since writing to the tensor is undefined. Nothing here writes.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            whole = torch.from_numpy(images)
-        self._images = whole.to(device) if fits else whole
+            tensor = torch.from_numpy(images)
+        self._images = tensor.to(device) if fits else tensor
         self._rows, self._labels = rows, torch.from_numpy(part.labels)
         self._device = device
 
     def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images, uint8 of shape (N, side, side, 3), and labels, of each batch of indices."""
+        """Yield images, uint8 of shape (N, side, side, 3), and labels for each batch of indices."""
         for indices in batches:
             rows = torch.from_numpy(self._rows[indices]).to(self._images.device)
             labels = self._labels[torch.from_numpy(indices)]
@@ -58,24 +58,27 @@ class PackedBatches:
 
 
 class FileBatches:
-    """Batches of images that are decoded as they are needed, by a few processes, and cut to one side.
+    """Batches of images that a few processes decode as they are needed, and crop and resize to one side.
 
     Args:
-        recipe: whose crop is drawn for each image; None for the middle, as in evaluation.
-        seed: of the crops.
+        part: images and labels.
+        side: side of the batches in pixels.
+        device: device that the batches are put on.
+        recipe: recipe whose crop is drawn for each image; None for the centre crop, as in evaluation.
+        seed: random seed of the crops.
     """
 
     def __init__(self, part: Part, side: int, device: torch.device, recipe: Recipe | None, seed: int) -> None:
         self._part, self._side, self._device, self._recipe, self._seed = part, side, device, recipe, seed
 
     def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `PackedBatches.read`; crops depend on seed, step and image alone."""
+        """As `PackedBatches.read`; crops depend only on seed, step and image."""
         from torch.utils.data import DataLoader
 
         keys = [[(int(index), first_step + place) for index in indices] for place, indices in enumerate(batches)]
         readers = min(READERS, len(os.sched_getaffinity(0)), len(keys))
         loader: DataLoader[Any] = DataLoader(
-            _Cut(self._part.images, self._side, self._recipe, self._seed),  # type: ignore[arg-type]
+            _Crops(self._part.images, self._side, self._recipe, self._seed),  # type: ignore[arg-type]
             batch_sampler=keys,
             num_workers=readers,
             multiprocessing_context="spawn" if readers else None,
@@ -87,13 +90,16 @@ class FileBatches:
             for images, indices in zip(reading, batches, strict=True):
                 labels = torch.from_numpy(self._part.labels[indices])
                 yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
-        except (OSError, MnasError) as error:  # whose last line is the reader's
-            said = str(error).strip().splitlines()[-1].partition(": ")[2].removeprefix("data: ").partition("; bring")[0]
-            raise MnasError(f"data: {said}, which it could at first; bring it back, then go on") from None
+        except (OSError, MnasError) as error:  # torch puts a traceback before the message of the process
+            message = str(error).strip().splitlines()[-1].partition(": ")[2]
+            problem = message.removeprefix("data: ").partition("; restore")[0]
+            raise MnasError(
+                f"data: {problem}, but could be read before; restore it, then resume or start again"
+            ) from None
 
 
-class _Cut:
-    """Images decoded and cut, by (index, step)."""
+class _Crops:
+    """Images decoded, cropped and resized, by (index, step)."""
 
     def __init__(self, images: Images, side: int, recipe: Recipe | None, seed: int) -> None:
         self._images, self._side, self._recipe, self._seed = images, side, recipe, seed
@@ -107,18 +113,19 @@ class _Cut:
         if self._recipe is not None and self._recipe.crop == "resize":
             box = random_area(pixels.shape[:2], np.random.default_rng((self._seed, step, index)))
         else:
-            box = seen(pixels.shape[:2], self._side)
-        return torch.from_numpy(cut(pixels, box, self._side))
+            box = evaluation_box(pixels.shape[:2], self._side)
+        return torch.from_numpy(crop_resized(pixels, box, self._side))
 
 
 Box = tuple[float, float, float, float]
 
 
-def seen(size: Sequence[int], side: int) -> Box:
-    """Left, top, right and bottom of what is evaluated of an image: of small ones all, of others the centre crop.
+def evaluation_box(size: Sequence[int], side: int) -> Box:
+    """Left, top, right and bottom of the area to evaluate: a square in the centre of the image.
 
-    The crop is side / (side + 32) of the shorter side, as in tensorflow/tpu preprocessing.py of the original release
-    and in timm (crop_pct 0.875 at 224).
+    For images up to `PACKED_SIDE`, its side is the shorter side of the image. For larger images it is a share of that,
+    side / (side + 32), as in tensorflow/tpu preprocessing.py of the original release and in timm (crop_pct 0.875 at
+    224).
     """
     height, width = size
     part = min(height, width) * (1 if max(size) <= PACKED_SIDE else side / (side + 32))
@@ -127,7 +134,10 @@ def seen(size: Sequence[int], side: int) -> Box:
 
 
 def random_area(size: Sequence[int], rng: np.random.Generator) -> Box:
-    """A part of 8 to 100 % of the area at 3/4 to 4/3; the largest in the middle after ten draws that do not fit."""
+    """A random box of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3.
+
+    If none of ten draws fits, it is the largest square in the centre.
+    """
     height, width = size
     for _ in range(10):
         area, ratio = rng.uniform(0.08, 1.0) * height * width, float(np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))))
@@ -140,8 +150,8 @@ def random_area(size: Sequence[int], rng: np.random.Generator) -> Box:
     return left, top, left + part, top + part
 
 
-def cut(pixels: Pixels, box: Box, side: int) -> Pixels:
-    """A part of an image at another side, bicubic: uint8 of shape (side, side, 3)."""
+def crop_resized(pixels: Pixels, box: Box, side: int) -> Pixels:
+    """A box of an image, resized (bicubic): uint8 of shape (side, side, 3)."""
     from PIL import Image
 
     image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box)
@@ -151,5 +161,5 @@ def cut(pixels: Pixels, box: Box, side: int) -> Pixels:
 def batches_of(
     part: Part, side: int, device: torch.device, recipe: Recipe | None, seed: int = 0
 ) -> PackedBatches | FileBatches:
-    """What reads a part for training with a recipe, or for evaluation (None)."""
+    """Batches of a part, for training with a recipe, or for evaluation if the recipe is None."""
     return PackedBatches(part, device) if part.side else FileBatches(part, side, device, recipe, seed)

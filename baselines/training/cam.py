@@ -1,4 +1,4 @@
-"""Class activation maps: where in an image a network sees a class, as a labelled grid like EfficientNet's figure 7."""
+"""Class activation maps: where in an image a network sees a class, as a labelled grid (EfficientNet's Figure 7)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.training.augment import normalised
-from baselines.training.batches import cut, seen
-from baselines.training.images import Pixels, decode
-from search_spaces.errors import MnasError, unknown_name
+from baselines.training.batches import crop_resized, evaluation_box
+from baselines.training.data.images import Pixels, decode
+from search_spaces.errors import MnasError, not_installed, unknown_name
 from search_spaces.network import Network
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 METHODS = ("cam", "grad-cam")
 CELL, GAP, LINE = 168, 8, 18
-# A heat map from dark to bright, that a colour-blind person can read too: five colours, straight lines between them.
+# A heat map from dark to bright that colour-blind people can read: five colours, interpolated linearly.
 _HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=float)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A trained network, whose maps are a column of the grid.
+    """A trained network whose maps fill a column of the grid.
 
     Attributes:
-        name: for the grid.
-        network: with its weights, on the CPU.
-        classes: names, in the order of its answers.
+        name: heading of the column.
+        network: network with its weights, on the CPU.
+        classes: names of the classes, in the order of the network's outputs.
     """
 
     name: str
@@ -43,21 +43,23 @@ class Column:
 
 
 def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = "cam") -> Tensor:
-    """How much each place speaks for a class.
+    """How much each position in the image is evidence for a class.
 
-    ``cam`` (Zhou et al., arXiv 1512.04150, equation 2): the sum over channels of the class's weight in the classifier
-    times the channel of the last map, after its activation. ``grad-cam`` (Selvaraju et al., arXiv 1610.02391), through
-    captum: channels weighted by their mean gradient, negative places at 0.
+    ``cam`` (Zhou et al., arXiv 1512.04150, equation 2): the channels of the last feature map, after its activation,
+    weighted by the class's weights in the classifier and summed. ``grad-cam`` (Selvaraju et al., arXiv 1610.02391),
+    through captum: channels weighted by their mean gradient, negative values set to 0.
 
     Args:
-        inputs: as `baselines.training.augment.normalised` gives them, of shape (N, 3, side, side).
-        classes: one for each input, of shape (N,).
+        network: trained network.
+        inputs: output of `baselines.training.augment.normalised`, of shape (N, 3, side, side).
+        classes: class index for each input, of shape (N,).
+        method: one of `METHODS`.
 
     Returns:
-        A tensor of shape (N, h, w), of the last map's side.
+        A tensor of shape (N, h, w), where h and w are the sides of the last feature map.
 
     Raises:
-        MnasError: the method is unknown, or what it needs is not installed.
+        MnasError: the method is unknown, or captum is not installed.
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
@@ -66,26 +68,29 @@ def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = 
         try:
             from captum.attr import LayerGradCam
         except ImportError:
-            raise MnasError("method: captum is not installed; pip install 'mnas[train]'") from None
+            raise not_installed("method", "captum", "train") from None
         found: Tensor = LayerGradCam(network, network.head).attribute(inputs, target=classes, relu_attributions=True)
         return found[:, 0].detach()
-    kept: list[Tensor] = []
-    handle = network.head.register_forward_hook(lambda module, given, output: kept.append(output))
+    maps: list[Tensor] = []
+    handle = network.head.register_forward_hook(lambda module, given, output: maps.append(output))
     try:
         with torch.no_grad():
             network(inputs)
     finally:
         handle.remove()
-    return torch.einsum("nkhw,nk->nhw", kept[0], network.classifier.weight[classes]).detach()
+    return torch.einsum("nkhw,nk->nhw", maps[0], network.classifier.weight[classes]).detach()
 
 
 def cam_grid(
     columns: Sequence[Column], files: Sequence[Path], method: str = "cam", of_class: str | None = None
 ) -> Image:
-    """A picture: a row for each image, a column for the image and for each network.
+    """A picture with a row for each image: the image itself, then its map for each network.
 
     Args:
-        of_class: whose map is drawn; None for what each network answers.
+        columns: networks to draw maps of.
+        files: image files.
+        method: one of `METHODS`.
+        of_class: class to draw; None for the class that each network predicts.
 
     Raises:
         MnasError: an image cannot be read, or a network does not know the class.
@@ -101,7 +106,7 @@ def cam_grid(
         try:
             photos.append(decode(file))
         except OSError as error:
-            raise MnasError(f"images: {error}; give images") from None
+            raise MnasError(f"images: {error}; use image files") from None
     step, height = CELL + GAP, CELL + GAP + LINE
     canvas = Images.new("RGB", (GAP + step * (1 + len(columns)), GAP + LINE + height * len(photos)), "white")
     draw = ImageDraw.Draw(canvas)
@@ -109,7 +114,8 @@ def cam_grid(
         draw.text((GAP + step * place, GAP), _short(name), fill="black")
     for row, (file, photo) in enumerate(zip(files, photos, strict=True)):
         top = GAP + LINE + height * row
-        original = cut(photo, seen(photo.shape[:2], columns[0].network.architecture.resolution), CELL)
+        box = evaluation_box(photo.shape[:2], columns[0].network.architecture.resolution)
+        original = crop_resized(photo, box, CELL)
         canvas.paste(Images.fromarray(original), (GAP, top))
         draw.text((GAP, top + CELL), _short(file.name), fill="black")
         for place, column in enumerate(columns, start=1):
@@ -124,20 +130,20 @@ def _short(text: str) -> str:
 
 
 def _cell(column: Column, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
-    """The image under a network's map, and what it is the map of."""
+    """The image with a network's map over it, and the caption: class and probability."""
     side = column.network.architecture.resolution
-    image = cut(photo, seen(photo.shape[:2], side), side)
+    image = crop_resized(photo, evaluation_box(photo.shape[:2], side), side)
     inputs = normalised(torch.from_numpy(image)[None])
     with torch.inference_mode():
-        shares = column.network.eval()(inputs).softmax(1)[0]
-    label = int(shares.argmax()) if of_class is None else list(column.classes).index(of_class)
+        probabilities = column.network.eval()(inputs).softmax(1)[0]
+    label = int(probabilities.argmax()) if of_class is None else list(column.classes).index(of_class)
     (heat,) = class_maps(column.network, inputs, torch.tensor([label]), method)
-    text = f"{column.classes[label]}: {100 * float(shares[label]):.0f} %"
-    return overlaid(cut(image, (0, 0, side, side), CELL), heat.numpy()), text
+    text = f"{column.classes[label]}: {100 * float(probabilities[label]):.0f} %"
+    return overlaid(crop_resized(image, (0, 0, side, side), CELL), heat.numpy()), text
 
 
 def overlaid(image: Pixels, heat: NDArray[np.float32]) -> Pixels:
-    """An image half under a map, from the map's least value (dark) to its greatest (bright)."""
+    """An image blended half and half with a map, whose lowest value is dark and whose highest is bright."""
     span = float(heat.max() - heat.min())
     relative = (heat - heat.min()) / span if span > 0 else np.zeros_like(heat)
     values = torch.from_numpy(relative)[None, None]

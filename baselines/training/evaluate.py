@@ -1,4 +1,4 @@
-"""What a trained network is worth: accuracy with its interval, loss, and which classes it takes for which."""
+"""Evaluation of a trained network: accuracy with its interval, loss, and confusion of classes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from baselines.intervals import wilson
 from baselines.memory import device_here
-from baselines.training.data import Part
-from baselines.training.train import EVALUATION_BATCH, logits_of
+from baselines.statistics import wilson
+from baselines.training.data.sources import Part
+from baselines.training.predict import EVALUATION_BATCH, logits_of
 from search_spaces.errors import MnasError
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network on images that it was not trained on, one crop each.
+    """Result of evaluating a network, with one crop per image.
 
     Attributes:
-        images: how many.
-        top1, top5: share of images whose class is the first, or among the first five.
-        interval: of ``top1``, 95 % (Wilson), for other images of the same kind; the training's own luck is not in it.
+        images: number of images.
+        top1, top5: share of images whose class is the first prediction, or among the first five.
+        interval: 95 % interval of ``top1`` (Wilson), for other images of the same kind. It does not include the chance
+            variation between trainings.
         loss: mean cross entropy, in nats.
-        confusion: images by class (row) and answer (column), of shape (classes, classes).
+        confusion: number of images by class (row) and prediction (column), of shape (classes, classes).
     """
 
     images: int
@@ -38,7 +39,7 @@ class Evaluation:
     confusion: NDArray[np.int64]
 
     def recall(self) -> list[float]:
-        """Of each class, the share of its images that is recognised; nan where it has none."""
+        """The share of each class's images that is recognised; nan for a class without images."""
         totals = self.confusion.sum(1)
         pairs = zip(self.confusion.diagonal(), totals, strict=True)
         return [float(hit / total) if total else math.nan for hit, total in pairs]
@@ -67,15 +68,19 @@ def evaluate(
     """Evaluate a network on a part of the data.
 
     Args:
-        side: of the network's input in pixels.
-        device: None for the one that is here.
-        at_once: as of `baselines.training.train.logits_of`.
+        network: trained network.
+        part: images to evaluate on.
+        side: side of the network's input in pixels.
+        device: device to use; None for a GPU if there is one.
+        at_once: most images to compute at once.
 
     Raises:
         MnasError: the part has no images.
     """
     if not len(part):
-        raise MnasError("part: there are no such images; choose another of train, val, test, or give others as --data")
+        raise MnasError(
+            "part: this part has no images; use another of train, val and test, or other images with --data"
+        )
     device = device or device_here()
     logits = logits_of(network.to(device), part, side, device, at_once)
     labels = torch.from_numpy(part.labels)

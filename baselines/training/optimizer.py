@@ -1,4 +1,4 @@
-"""TensorFlow's RMSProp, which trained the EfficientNets, and which weights decay."""
+"""TensorFlow's RMSProp, with which EfficientNet was trained, and the choice of the weights that decay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from baselines.training.recipe import Recipe
 
-# Of EfficientNet's optimizer: arXiv 1905.11946 section 5.2 (decay) and tensorflow/tpu utils.py (epsilon).
+# EfficientNet's values: arXiv 1905.11946 section 5.2 (decay) and tensorflow/tpu utils.py (epsilon).
 RMSPROP_DECAY = 0.9
 RMSPROP_EPS = 1e-3
 
@@ -18,20 +18,20 @@ RMSPROP_EPS = 1e-3
 class RMSPropTF(torch.optim.Optimizer):
     """RMSProp as TensorFlow defines it (tf.compat.v1.train.RMSPropOptimizer).
 
-        mean_square <- decay mean_square + (1 - decay) gradient²          begins at 1
+        mean_square <- decay mean_square + (1 - decay) gradient²          starts at 1
         momentum <- momentum_decay momentum + rate gradient / sqrt(mean_square + eps)
         weight <- weight - momentum
 
-    PyTorch's own begins the mean square at 0, adds eps outside the root, and multiplies the momentum by the rate of the
-    moment, so that published rates do not fit it.
+    PyTorch's RMSProp starts the mean square at 0, adds eps outside the root, and multiplies the momentum by the current
+    rate, so published rates do not transfer to it.
 
     Args:
-        parameters: weights, or groups of them.
-        rate: the learning rate.
+        parameters: weights, or groups of weights.
+        rate: learning rate.
         momentum: decay of the momentum.
-        decay: of the mean square.
-        eps: inside the root.
-        weight_decay: L2, added to the gradient.
+        decay: decay of the mean square.
+        eps: constant inside the root.
+        weight_decay: L2 penalty, added to the gradient.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RMSPropTF(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step; ``closure`` is called first where it is given, as in every optimizer of torch."""
+        """Take one step. ``closure``, if given, is called first, as in every torch optimizer."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -79,7 +79,7 @@ class RMSPropTF(torch.optim.Optimizer):
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer; batch norm's weights and biases do not decay, all others do (tensorflow/tpu main.py)."""
+    """The recipe's optimizer. All weights decay except those and the biases of batch norm (tensorflow/tpu main.py)."""
     norms = {
         id(weight)
         for module in network.modules()

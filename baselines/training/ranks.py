@@ -1,6 +1,6 @@
-"""A training on several devices of this machine: a process each, whose gradients are averaged (DDP).
+"""Training on several devices of this machine: one process per device, with averaged gradients (DDP).
 
-On a CPU the devices are processes, which is how it is tested; they share its cores.
+On a CPU the devices are processes that share its cores; the tests use that.
 """
 
 from __future__ import annotations
@@ -19,37 +19,45 @@ import torch
 from torch import multiprocessing
 
 from baselines.interrupts import end_with_parent, interrupts_held
-from baselines.training.run import check_devices, train_in
-from baselines.training.train import DivergenceError
+from baselines.training.folder import train_in
+from baselines.training.loop import DivergenceError
+from baselines.training.settings import check_devices
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
-    from baselines.training.train import Progress
+    from baselines.training.loop import Progress
 
 LOOK_SECONDS = 0.2
 
 
 def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
-    """Train in a folder on several devices, from where it is to its end or until it is to stop.
+    """Start or resume the training in a folder on several devices, until it ends or is stopped.
+
+    Args:
+        folder: folder of the training.
+        devices: number of devices.
+        watch: function that is called with the progress.
+        stop: function that returns whether to stop.
 
     Raises:
-        KeyboardInterrupt: it was to stop.
-        MnasError: there are not so many GPUs, or as `baselines.training.train.train`.
+        KeyboardInterrupt: the training was stopped.
+        MnasError: there are fewer GPUs, or `baselines.training.loop.train` raised it.
     """
     check_devices(devices, torch.cuda.device_count())
-    spawning = multiprocessing.get_context("spawn")
-    said, stopping = spawning.Queue(), spawning.Event()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    messages, stopping = context.Queue(), context.Event()
+    with socket.socket() as free_socket:
+        free_socket.bind(("127.0.0.1", 0))
+        port = free_socket.getsockname()[1]
     ranks = [
-        spawning.Process(target=_rank, args=(rank, devices, port, folder, said, stopping)) for rank in range(devices)
+        context.Process(target=_run_rank, args=(rank, devices, port, folder, messages, stopping))
+        for rank in range(devices)
     ]
     with interrupts_held():
         for process in ranks:
             process.start()
     try:
-        while _word(said, watch) or not _ended(ranks):
+        while _handle_message(messages, watch) or not _have_ended(ranks):
             if stop():
                 stopping.set()
         codes = [process.exitcode for process in ranks]
@@ -60,46 +68,46 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
     if any(codes):
         if stopping.is_set():
             raise KeyboardInterrupt
-        ended = ", ".join(str(code) for code in codes if code)
-        raise MnasError(f"train: a process of it ended with exit code {ended}; go on with --resume")
+        failed = ", ".join(str(code) for code in codes if code)
+        raise MnasError(f"train: a process ended with exit code {failed}; use --resume to resume the training")
 
 
-def _word(said: Any, watch: Callable[[Progress], None]) -> bool:
-    """Pass on what the processes have to say; whether there was anything."""
+def _handle_message(messages: Any, watch: Callable[[Progress], None]) -> bool:
+    """Pass progress on to ``watch`` and raise errors. Returns whether there was a message."""
     try:
-        word = said.get(timeout=LOOK_SECONDS)
+        message = messages.get(timeout=LOOK_SECONDS)
     except Empty:
         return False
-    if isinstance(word, MnasError):
-        raise word
-    watch(word)
+    if isinstance(message, MnasError):
+        raise message
+    watch(message)
     return True
 
 
-def _ended(ranks: Sequence[Any]) -> bool:
-    """Whether the processes have come to their end, all or (by a failure) one."""
+def _have_ended(ranks: Sequence[Any]) -> bool:
+    """Whether all processes have ended, or one has failed."""
     codes = [process.exitcode for process in ranks]
     return None not in codes or any(codes)
 
 
-def _rank(rank: int, devices: int, port: int, folder: Path, said: Any, stopping: Any) -> None:
-    """One of the processes."""
-    os.setsid()  # an interrupt from the terminal is the parent's to handle
+def _run_rank(rank: int, devices: int, port: int, folder: Path, messages: Any, stopping: Any) -> None:
+    """Train as one of the processes."""
+    os.setsid()  # the parent handles interrupts from the terminal
     end_with_parent()
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    importlib.import_module("lightning_fabric")  # which sets its logger's level
+    importlib.import_module("lightning_fabric")  # the import sets the level of its logger
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, torch.get_num_threads() // devices))
     try:
-        train_in(folder, None, said.put, stopping.is_set if rank == 0 else _never)
+        train_in(folder, None, messages.put, stopping.is_set if rank == 0 else _never)
     except MnasError as error:
-        said.put((DivergenceError if isinstance(error, DivergenceError) else MnasError)(str(error)))
+        messages.put((DivergenceError if isinstance(error, DivergenceError) else MnasError)(str(error)))
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except RuntimeError as error:
-        if stopping.is_set():  # the first process has left, and the others cannot go on
+        if stopping.is_set():  # the first process has ended, so the others cannot continue
             raise SystemExit(130) from None
         print(f"mnas: device {rank}: {(str(error).splitlines() or [''])[0]}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None

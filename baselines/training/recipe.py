@@ -1,9 +1,9 @@
-"""`Recipe`: how a network is trained; the published one, and ones for small images, proxies and fine-tuning."""
+"""`Recipe`: how a network is trained. The published recipe, and recipes for small images, proxies and fine-tuning."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces.architecture import Architecture, check_int, check_name, check_number
@@ -14,7 +14,7 @@ SCHEDULES = ("exponential", "cosine")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 CROPS = ("none", "pad", "resize")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-OF_THE_ARCHITECTURE = ("bn_momentum", "dropout", "drop_connect")
+ARCHITECTURE_FIELDS = ("bn_momentum", "dropout", "drop_connect")
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,25 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training part.
-        batch: images a step of the optimizer, over all devices.
+        batch: images in a step of the optimizer, over all devices.
         optimizer: ``rmsprop-tf`` (TensorFlow's, `baselines.training.optimizer`) or ``sgd`` with Nesterov momentum.
-        learning_rate: at its peak, for 256 images a step; it is scaled with ``batch`` / 256.
-        momentum: of the optimizer.
-        warmup_epochs: in which the learning rate grows from 0.
-        schedule: ``exponential``, times ``decay`` every ``decay_epochs`` in steps, counted from step 0; or ``cosine``
-            to 0 at the end.
-        weight_decay: L2, on all weights and biases but those of batch norm.
-        label_smoothing: share of the label that goes to all classes.
-        ema: decay of the moving average of weights and batch-norm statistics at step t is min(ema, (1+t)/(10+t));
-            0 leaves it out.
-        crop: ``resize``, a random 8 to 100 % of the area at 3/4 to 4/3; ``pad``, shifts by up to an eighth; ``none``.
-        flip: half of the images left to right.
+        learning_rate: peak learning rate for 256 images in a step; scaled by ``batch`` / 256.
+        momentum: momentum of the optimizer.
+        warmup_epochs: epochs in which the learning rate grows from 0.
+        schedule: ``exponential``, a staircase that multiplies the rate by ``decay`` every ``decay_epochs``, counted
+            from step 0; or ``cosine``, down to 0 at the end.
+        decay, decay_epochs: factor and period of the exponential schedule.
+        weight_decay: L2 penalty on all weights and biases except those of batch norm.
+        label_smoothing: share of the label that is spread over all classes.
+        ema: highest decay of the moving average of weights and batch-norm statistics; at step t the decay is
+            min(ema, (1+t)/(10+t)). 0 disables the average.
+        crop: ``resize``, a random crop of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3; ``pad``, random
+            shifts of up to an eighth of the side; or ``none``.
+        flip: whether half of the images are mirrored left to right.
         augmentation: one of `AUGMENTATIONS`.
-        clip_norm: of all gradients together; 0 leaves it out.
-        bn_momentum, dropout, drop_connect: of the architecture; None leaves its own. The published momentum of batch
-            norm, 0.01, needs thousands of steps until its statistics are those of the images.
+        clip_norm: largest norm of all gradients together; 0 disables clipping.
+        bn_momentum, dropout, drop_connect: values that replace the architecture's; None keeps the architecture's. The
+            published momentum of batch norm, 0.01, takes thousands of steps to reach the statistics of the images.
 
     Raises:
         FieldError: a value breaks its rule.
@@ -78,47 +80,47 @@ class Recipe:
         check_number("clip_norm", self.clip_norm, 0, 1e6)
         for name in ("momentum", "decay", "weight_decay", "label_smoothing", "ema"):
             check_number(name, getattr(self, name), 0, 1)
-        for name in OF_THE_ARCHITECTURE:
+        for name in ARCHITECTURE_FIELDS:
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, 1)
         if not isinstance(self.flip, bool):
-            raise FieldError("flip", f"{self.flip!r} is neither true nor false")
+            raise FieldError("flip", f"{self.flip!r}: expected true or false")
 
     def applied(self, architecture: Architecture) -> Architecture:
-        """The architecture as the recipe trains it."""
-        values = {name: getattr(self, name) for name in OF_THE_ARCHITECTURE if getattr(self, name) is not None}
+        """The architecture with the values that this recipe replaces."""
+        values = {name: getattr(self, name) for name in ARCHITECTURE_FIELDS if getattr(self, name) is not None}
         return replace(architecture, **values)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of a step, counted from 0.
+        """The learning rate of a step; steps are counted from 0.
 
-        Source of ``exponential``: tensorflow/tpu utils.py build_learning_rate (staircase, counted from step 0, warm-up
-        instead of the decayed rate while it lasts).
+        ``exponential`` follows build_learning_rate in tensorflow/tpu utils.py: a staircase counted from step 0, which
+        the warm-up replaces while it lasts.
         """
         peak = self.learning_rate * self.batch / 256
-        warm = round(self.warmup_epochs * steps_per_epoch)
-        if step < warm:
-            return peak * step / warm
+        warmup_steps = round(self.warmup_epochs * steps_per_epoch)
+        if step < warmup_steps:
+            return peak * step / warmup_steps
         if self.schedule == "exponential":
             return float(peak * self.decay ** (step // max(1, round(self.decay_epochs * steps_per_epoch))))
-        left = max(1, self.epochs * steps_per_epoch - warm)
-        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / left)))
+        cosine_steps = max(1, self.epochs * steps_per_epoch - warmup_steps)
+        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup_steps) / cosine_steps)))
 
     def average_decay(self, step: int) -> float:
-        """Decay of the moving average after a step, counted from 0 (TensorFlow's with num_updates)."""
+        """Decay of the moving average after a step, counted from 0 (TensorFlow's decay with num_updates)."""
         return min(self.ema, (1 + step) / (10 + step))
 
     def shortened(self, epochs: int | None) -> Recipe:
-        """The recipe for other epochs, without warm-up where it would take all of them; None for its own."""
+        """The recipe for another number of epochs; None keeps its own. A warm-up that would fill them is dropped."""
         if epochs is None:
             return self
         return replace(self, epochs=epochs, warmup_epochs=self.warmup_epochs if epochs > self.warmup_epochs else 0.0)
 
     def with_values(self, **values: Any) -> Recipe:
-        """The recipe with the values that are not None.
+        """The recipe with new values; those that are None are ignored.
 
         Raises:
-            FieldError: one breaks its rule.
+            FieldError: a value breaks its rule.
         """
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
@@ -138,7 +140,7 @@ RECIPES = {
         crop="resize",
         augmentation="autoaugment",
     ),
-    # Small images from scratch: our choice, as usual for CIFAR with residual networks.
+    # Small images, from scratch. Our choice; usual for residual networks on CIFAR.
     "cifar": Recipe(
         epochs=100,
         batch=128,
@@ -151,7 +153,7 @@ RECIPES = {
         clip_norm=5.0,
         bn_momentum=0.1,
     ),
-    # Minutes for a trial: our choice; ranks networks rather than bringing each to its best.
+    # A trial of minutes. Our choice; it ranks networks and does not train each to its best.
     "proxy": Recipe(
         epochs=4,
         batch=128,
@@ -165,7 +167,7 @@ RECIPES = {
         dropout=0.0,
         drop_connect=0.0,
     ),
-    # From weights that were trained before: our choice.
+    # Fine-tuning of trained weights. Our choice.
     "finetune": Recipe(
         epochs=20,
         batch=64,
@@ -181,10 +183,7 @@ RECIPES = {
 
 
 def load_recipe(name: str) -> Recipe:
-    """A recipe by name. Raises `MnasError` for an unknown one."""
+    """A recipe by name. Raises `MnasError` for an unknown name."""
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     return RECIPES[name]
-
-
-RECIPE_VALUES = tuple(item.name for item in fields(Recipe))

@@ -1,4 +1,4 @@
-"""`Controller`: which architectures to try next. The interface that every search algorithm has."""
+"""`Controller`: the interface of every search algorithm, which decides which architectures to try next."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from numpy.typing import NDArray
 from nas.costs.metrics import cost_function
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype, Space
 from search_spaces.space import Indices
 
 
 class Controller(ABC):
-    """Two verbs: suggest genotypes, and learn from the trials that they became.
+    """A search algorithm with two verbs: suggest genotypes, and update from their trials.
 
     The same space, objective and seed give the same suggestions for the same trials, in any process.
 
     Args:
-        space: whose choices are searched.
-        objective: what the rewards of trials are; a controller with a model of its own uses it to predict rewards.
-        seed: of everything random.
+        space: space to search.
+        objective: objective that gives trials their rewards; a controller with a model uses it to predict rewards.
+        seed: random seed of the controller.
 
     Attributes:
-        batch_size: how many suggestions the controller likes to be asked for at once.
+        batch_size: preferred number of suggestions per call.
     """
 
     batch_size: int = 1
 
-    def __init__(self, space: SearchSpace, objective: Objective, seed: int) -> None:
+    def __init__(self, space: Space, objective: Objective, seed: int) -> None:
         self.space = space
         self.objective = objective
         self.rng = np.random.default_rng(seed)
         self._costs = [cost_function(target.cost, space) for target in objective.targets]
 
     def costs(self, rows: Indices) -> list[NDArray[np.float64]]:
-        """What the objective's targets are about, of rows of indices: an array of shape (count,) for each target."""
+        """Return the costs that the objective has targets for, of rows of indices: one array (count,) per target."""
         return [cost(rows) for cost in self._costs]
 
     @abstractmethod
     def suggest(self, count: int) -> list[Genotype]:
-        """Up to ``count`` genotypes to try next; an empty list where the controller has no more to suggest."""
+        """Return up to ``count`` genotypes to try next; an empty list means there are no more suggestions."""
 
     @abstractmethod
     def update(self, trials: Sequence[Trial]) -> None:
-        """Learn from the trials of earlier suggestions; each is given once, failed ones too."""
+        """Learn from the trials of earlier suggestions. Each trial is passed once, including failed ones."""
 
     def diagnostics(self) -> Mapping[str, float]:
-        """Figures to plot over the run, such as the entropy of the policy."""
+        """Return figures to plot over the run, such as the entropy of the policy."""
         return {}
 
-    def close(self) -> None:  # noqa: B027 - most controllers hold nothing
-        """Release what the controller holds."""
+    def close(self) -> None:  # noqa: B027 - most controllers hold no resources
+        """Release resources, such as threads."""
 
 
 class SeenFilter:
-    """Remembers which canonical rows of indices were suggested, so that a controller need not repeat a network."""
+    """Remembers the canonical rows of indices that were suggested, so a controller can avoid repeating a network."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
@@ -67,7 +67,7 @@ class SeenFilter:
         return len(self._seen)
 
     def new(self, rows: Indices) -> Indices:
-        """The rows that were not suggested yet, each once, in order. They are not remembered by this."""
+        """Return the rows that were not suggested yet, each once, in order. Does not remember them; see `add`."""
         kept: dict[bytes, int] = {}
         for position, row in enumerate(rows):
             key = row.tobytes()
@@ -76,16 +76,19 @@ class SeenFilter:
         return rows[list(kept.values())]
 
     def add(self, rows: Indices) -> None:
-        """Remember rows."""
+        """Remember rows as suggested."""
         self._seen.update(row.tobytes() for row in rows)
 
 
-# Spaces up to this size are listed to find the last members that were not suggested yet.
+# Spaces up to this size are enumerated to find the last members that were not suggested yet.
 LISTED_SIZE = 100_000
 
 
-def sample_new(space: SearchSpace, rng: np.random.Generator, seen: SeenFilter, count: int) -> Indices:
-    """Up to ``count`` random rows that were not suggested yet; fewer only where the space is used up."""
+def sample_new(space: Space, rng: np.random.Generator, seen: SeenFilter, count: int) -> Indices:
+    """Return up to ``count`` random rows that were not suggested yet; fewer where hardly any are left."""
+    if space.members is not None:
+        left = seen.new(space.members)
+        return left[rng.permutation(len(left))[:count]]
     rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
     for _ in range(20):
         if len(rows) >= count:

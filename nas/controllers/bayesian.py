@@ -1,14 +1,15 @@
-"""``bayesian``: a model of accuracy over the choices, and exact MACs, choose what to try next.
+"""``bayesian``: choose what to try next by a Bayesian model of accuracy and exact costs.
 
-Accuracy is modelled by Bayesian linear regression on the steps of all choices, their pairwise products, and the logs of
-MACs and parameters, in its dual form (a Gaussian process with that kernel), so that the work grows with the trials and
-not with the number of pairs. MACs are known exactly, so only accuracy is uncertain: a candidate's score is the
-objective at mean + 1σ of accuracy, and at up to 8σ in some batches once the search has stopped to improve. Candidates
-are mutations and crossovers of the best networks, improved over a few generations of the model's own evolution; of a
-batch, each member is chosen as if the ones before it, and those under way, had turned out as predicted.
+Accuracy is modelled by Bayesian linear regression on the steps of all choices, their pairwise products, and the logs
+of the costs that the space knows (MACs and parameters of architectures). The regression is in its dual form (a
+Gaussian process with that kernel), so the work grows with the number of trials and not with the number of pairs. Costs
+are known exactly; only accuracy is uncertain. A candidate's score is the objective at mean + 1σ of accuracy, and at up
+to 8σ in some batches after the search has stopped improving. Candidates are mutations and crossovers of the best
+networks, improved by a few generations of evolution on the model. Each member of a batch is chosen as if the earlier
+members, and the trials that are still running, had turned out as predicted.
 
-The kernel's scales are chosen by marginal likelihood from a small grid whenever a third more trials are known. Nothing
-here knows the space: categorical choices are steps in the order of their values.
+Whenever the number of trials has grown by a third, marginal likelihood chooses the scales of the kernel from a small
+grid. Nothing here depends on the space: categorical choices are steps in the order of their values.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from nas.controllers.base import Controller, SeenFilter, sample_new
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype, Space
 from search_spaces.space import Indices
 
 Floats = NDArray[np.float64]
@@ -33,10 +34,13 @@ MAX_OPTIMISM = 8.0
 PARENTS = 40
 GENERATIONS = 8
 OFFSPRING = 400
-# The model sees at most this many trials: the newest half and the best of the rest. Its work is cubic in them.
+# The model uses at most this many trials, since its work is cubic in their number: half are the newest, the others are
+# the best of the rest.
 MEMORY = 1200
+# Candidates for a batch, drawn at random, in a space that lists its members.
+MAX_LISTED = 4000
 
-# Scales of the kernel, relative to the linear part: pairwise products, exact costs, noise.
+# Scales of the kernel relative to its linear part: pairwise products, exact costs, noise.
 _GRID = tuple(product((0.01, 0.03, 0.1, 0.3), (0.3, 3.0), (0.003, 0.01, 0.03, 0.1, 0.3)))
 
 
@@ -45,11 +49,11 @@ class BayesianController(Controller):
 
     batch_size = 4
 
-    def __init__(self, space: SearchSpace, objective: Objective, seed: int) -> None:
+    def __init__(self, space: Space, objective: Objective, seed: int) -> None:
         super().__init__(space, objective, seed)
         self._seen = SeenFilter()
         self._rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
-        self._under_way: dict[int, Indices] = {}
+        self._running: dict[int, Indices] = {}
         self._suggested = 0
         self._accuracy = np.empty(0)
         self._merits = np.empty(0)
@@ -64,18 +68,18 @@ class BayesianController(Controller):
         else:
             rows = self._choose(count)
         self._seen.add(rows)
-        self._under_way |= enumerate(rows, start=self._suggested)
+        self._running |= enumerate(rows, start=self._suggested)
         self._suggested += len(rows)
         return self.space.genotypes(rows)
 
     def update(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            self._under_way.pop(trial.number, None)
+            self._running.pop(trial.number, None)
         done = [(t, t.metrics.accuracy, t.reward) for t in trials if t.metrics is not None and t.reward is not None]
         if not done:
             return
         rows = self.space.indices([trial.genotype for trial, _, _ in done])
-        self._seen.add(rows)  # what was tried may be another network than the suggested one
+        self._seen.add(rows)  # the trial may have used another network than the suggested one
         self._rows = np.concatenate([self._rows, rows])
         self._accuracy = np.append(self._accuracy, [accuracy for _, accuracy, _ in done])
         merits = [self.objective.merit(reward, trial.costs) for trial, _, reward in done]
@@ -87,10 +91,10 @@ class BayesianController(Controller):
         return {"model_sigma": self._sigma}
 
     def _optimism(self) -> float:
-        """How many σ of accuracy a candidate is credited with.
+        """Return how many σ of accuracy to add to a candidate's mean.
 
-        Of the batches that find nothing better, every second is twice as optimistic as the last such: where the
-        neighbourhood of the best is used up, only a candidate of large σ can lead to another one.
+        While batches find nothing better, every second one doubles the optimism (2, 4, 8σ) and those between use 1σ:
+        once the neighbourhood of the best network is exhausted, only a candidate with a large σ can lead out of it.
         """
         return 1.0 if self._stale_batches % 2 else min(2.0 ** (self._stale_batches // 2), MAX_OPTIMISM)
 
@@ -103,16 +107,16 @@ class BayesianController(Controller):
         costs = self.costs(pool)
         features = model.features(pool)
         chosen: list[int] = []
-        # The best of the model, then again after pretending that its prediction came true: σ falls near what was
-        # chosen already or is under way, so that no idea is tried ten times at once.
+        # Take the model's best candidate, pretend that its prediction came true, and repeat. σ falls near candidates
+        # that are already chosen or running, so a batch does not try ten variants of one idea.
         mean, sigma = model.predict(features)
         self._sigma = float(sigma[np.argmax(scores)])
-        under_way = np.array(list(self._under_way.values()), dtype=np.int64).reshape(-1, pool.shape[1])
-        expected = model.features(under_way)
+        running = np.array(list(self._running.values()), dtype=np.int64).reshape(-1, pool.shape[1])
+        expected = model.features(running)
         if len(expected):
             sigma = model.sigma_given(features, expected)
         for position in range(count):
-            # Every fifth is chosen for what is expected alone.
+            # Every fifth member is chosen by its mean alone.
             value = mean if position % 5 == 4 else mean + optimism * sigma
             merit = self._merit(value, costs)
             merit[chosen] = -np.inf
@@ -121,29 +125,44 @@ class BayesianController(Controller):
         return pool[chosen]
 
     def _evolve(self, model: _AccuracyModel, optimism: float) -> tuple[Indices, Floats]:
-        """New candidates, best of the model first, from a few generations of evolution on the model alone."""
+        """Return new candidates and their scores, best first, after a few generations of evolution on the model.
+
+        If the space lists its members, the candidates are members, and nothing evolves.
+        """
+        if self.space.members is not None:
+            left = sample_new(self.space, self.rng, self._seen, MAX_LISTED)
+            return self._best(left, self._scores(model, left, optimism))
         order = np.argsort(-self._merits, kind="stable")
         parents = self._rows[order[:PARENTS]]
         pool = np.empty((0, self._rows.shape[1]), dtype=np.int64)
         scores = np.empty(0)
         for _ in range(GENERATIONS):
             children = self._seen.new(self._offspring(parents))
-            mean, sigma = model.predict(model.features(children))
-            merit = self._merit(mean + optimism * sigma, self.costs(children))
+            merit = self._scores(model, children, optimism)
             pool, unique = np.unique(np.concatenate([pool, children]), axis=0, return_index=True)
             scores = np.concatenate([scores, merit])[unique]
-            best = np.argsort(-scores, kind="stable")[: 4 * PARENTS]
-            pool, scores = pool[best], scores[best]
+            pool, scores = self._best(pool, scores)
             parents = np.concatenate([self._rows[order[: PARENTS // 2]], pool[:PARENTS]])
         return pool, scores
 
+    def _scores(self, model: _AccuracyModel, rows: Indices, optimism: float) -> Floats:
+        """Return the merit of rows at ``optimism`` σ above their mean accuracy: shape (count,)."""
+        mean, sigma = model.predict(model.features(rows))
+        return self._merit(mean + optimism * sigma, self.costs(rows))
+
+    @staticmethod
+    def _best(rows: Indices, scores: Floats) -> tuple[Indices, Floats]:
+        """Return the best few of the rows, best first, and their scores."""
+        best = np.argsort(-scores, kind="stable")[: 4 * PARENTS]
+        return rows[best], scores[best]
+
     def _merit(self, accuracy: Floats, costs: list[Floats]) -> Floats:
-        """The merit that networks of these accuracies and costs would have."""
+        """Return the merit of networks with these accuracies and costs."""
         merit: Floats = self.objective.merit(self.objective.reward(np.clip(accuracy, 0, 1), costs), costs)
         return merit
 
     def _offspring(self, parents: Indices) -> Indices:
-        """Children of random pairs of parents: half of them crossovers, all with one to three choices drawn anew."""
+        """Return children of random pairs of parents: half are crossovers, and each redraws one to three choices."""
         first, second = self.rng.integers(0, len(parents), size=(2, OFFSPRING))
         crossed = self.rng.random((OFFSPRING, 1)) < 0.5
         from_second = crossed & (self.rng.random((OFFSPRING, parents.shape[1])) < 0.5)
@@ -170,11 +189,14 @@ class _AccuracyModel:
     """Bayesian linear regression of accuracy in its dual form.
 
     Args:
-        scales: variance of the weights of pairwise products and of the logs of the costs, and noise, all relative to
-            the variance of the linear weights.
+        space: space of the networks.
+        rows: rows of indices of the trials, of shape (trials, choices).
+        accuracy: accuracy of the trials, of shape (trials,).
+        scales: variances of the weights of pairwise products, of the weights of log costs, and of the noise, relative
+            to the variance of the linear weights.
     """
 
-    def __init__(self, space: SearchSpace, rows: Indices, accuracy: Floats, scales: tuple[float, float, float]) -> None:
+    def __init__(self, space: Space, rows: Indices, accuracy: Floats, scales: tuple[float, float, float]) -> None:
         self._space = space
         self._pairs, self._costs, noise = scales
         self._columns = int((space.cardinalities - 1).sum())
@@ -185,7 +207,7 @@ class _AccuracyModel:
         self._offset, self._unit = float(accuracy.mean()), float(accuracy.std()) or 1e-6
         target = (accuracy - self._offset) / self._unit
         covariance = self._kernel(self._features, self._features)
-        # One overall variance has a closed form, so only the relative scales need a grid.
+        # The overall variance has a closed form, so only the relative scales need a grid.
         average = float(covariance.diagonal().mean())
         covariance[np.diag_indices_from(covariance)] += noise * average
         self._factor = cho_factor(covariance, lower=True)
@@ -196,11 +218,11 @@ class _AccuracyModel:
         self.evidence = -0.5 * (len(target) * np.log(self._variance) + log_determinant)
 
     def _raw(self, rows: Indices) -> Floats:
-        macs, params = self._space.costs(rows)
-        return np.concatenate([self._space.steps(rows), np.log(np.stack([macs, params], axis=1))], axis=1)
+        steps, costs = self._space.steps(rows), self._space.costs(rows)
+        return np.concatenate([steps, np.log(np.stack(costs, axis=1))], axis=1) if costs else steps
 
     def features(self, rows: Indices) -> Floats:
-        """Standardised features of rows."""
+        """Return the standardised features of rows."""
         standardised: Floats = (self._raw(rows) - self._mean) / self._scale
         return standardised
 
@@ -220,14 +242,14 @@ class _AccuracyModel:
         return result
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of accuracy, training noise left out."""
+        """Return the mean and standard deviation of accuracy, without training noise."""
         cross = self._kernel(features, self._features)
         mean: Floats = self._offset + self._unit * (cross @ self._solved)
         explained = solve_triangular(self._factor[0], cross.T, lower=True)
         return mean, self._to_sigma(self._prior(features) - (explained**2).sum(0))
 
     def sigma_given(self, features: Floats, chosen: Floats) -> Floats:
-        """Standard deviation of accuracy once ``chosen`` will have been tried as well."""
+        """Return the standard deviation of accuracy if ``chosen`` had been tried as well."""
         # Extend the factor by the chosen rows instead of factorising again.
         lower = self._factor[0]
         cross = solve_triangular(lower, self._kernel(self._features, chosen), lower=True)

@@ -1,10 +1,10 @@
 """``nni:…``: NNI's own exploration strategies as controllers.
 
-A strategy of NNI pushes: it runs a loop of its own and submits models to an engine. A controller is asked. So the
-strategy runs in a thread of its own that stops wherever it looks for an idle worker, and goes on only while `suggest`
-waits for it: one of the two runs at a time, so a seed repeats. Journal, cache, progress and budget are those of every
-other controller. NNI books a reward under the network that its strategy suggested, so where another one stood in for it
-(a table that holds a part of its space), the strategy learns from a neighbour.
+An NNI strategy runs its own loop and submits models to an engine, while a controller waits to be asked. So the strategy
+runs in a thread that blocks whenever it looks for an idle worker, and continues only while `suggest` waits for it. Only
+one of the two runs at a time, so the same seed repeats the search. Journal, cache, progress and budget work as for
+every other controller. NNI assigns a reward to the network that its strategy suggested. So if a trial used another
+network instead (for a table that covers only a part of its space), the strategy learns the reward of a neighbour.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from typing import Any
 from nas.controllers.base import Controller
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype, Space
 from search_spaces.nni_import import import_nni
 
 
-def regularized_evolution(space: SearchSpace, seed: int) -> Any:
-    """Aging evolution (arXiv 1802.01548) as NNI has it: population 50, tournaments of 10, one mutation on average."""
+def regularized_evolution(space: Space, seed: int) -> Any:
+    """NNI's aging evolution (arXiv 1802.01548): population 50, tournaments of 10, one mutation on average."""
     strategy = import_nni("nni.nas.strategy")
     mutation_prob = 1 / max(1, len(space.labels))
     return strategy.RegularizedEvolution(population_size=50, sample_size=10, mutation_prob=mutation_prob, seed=seed)
 
 
-def random(space: SearchSpace, seed: int) -> Any:
+def random(space: Space, seed: int) -> Any:
     """Uniform samples without repetition."""
     return import_nni("nni.nas.strategy").Random(seed=seed)
 
 
-def grid(space: SearchSpace, seed: int) -> Any:
-    """All members in the order of the choices, each hundred of them shuffled."""
+def grid(space: Space, seed: int) -> Any:
+    """All members in the order of the choices, shuffled in groups of a hundred."""
     return import_nni("nni.nas.strategy").GridSearch(seed=seed)
 
 
-def tpe(space: SearchSpace, seed: int) -> Any:
+def tpe(space: Space, seed: int) -> Any:
     """NNI's tree-structured Parzen estimator with its defaults."""
     hpo = import_nni("nni.nas.strategy.hpo")
     tuner = import_nni("nni.algorithms.hpo.tpe_tuner").TpeTuner(optimize_mode="maximize", seed=seed)
     no_more_trials = import_nni("nni").NoMoreTrialError
 
     class PromptTuner(hpo.HPOTunerStrategy):  # type: ignore[misc, name-defined]
-        """As NNI has it, without the second that it sleeps after each trial: our engine waits by itself."""
+        """NNI's tuner without its sleep of one second after each trial: our engine does the waiting."""
 
         def _run(self) -> None:
             legacy = {label: choice.as_legacy_dict() for label, choice in self.model_space.simplify().items()}
@@ -63,7 +63,7 @@ def tpe(space: SearchSpace, seed: int) -> Any:
     return PromptTuner(tuner)
 
 
-STRATEGIES: dict[str, Callable[[SearchSpace, int], Any]] = {
+STRATEGIES: dict[str, Callable[[Space, int], Any]] = {
     "nni:random": random,
     "nni:grid": grid,
     "nni:regularized-evolution": regularized_evolution,
@@ -72,20 +72,23 @@ STRATEGIES: dict[str, Callable[[SearchSpace, int], Any]] = {
 
 
 class NNIStrategyController(Controller):
-    """Drives a strategy of NNI step by step.
+    """Drives an NNI strategy step by step.
 
     Args:
-        make_strategy: makes the strategy for a space and a seed.
+        space: space to search.
+        objective: objective of the search.
+        seed: random seed of the strategy.
+        make_strategy: function that returns the strategy for a space and a seed.
     """
 
     batch_size = 1
 
     def __init__(
-        self, space: SearchSpace, objective: Objective, seed: int, make_strategy: Callable[[SearchSpace, int], Any]
+        self, space: Space, objective: Objective, seed: int, make_strategy: Callable[[Space, int], Any]
     ) -> None:
         super().__init__(space, objective, seed)
         self._nni_space = import_nni("nni.nas.space")
-        # NNI logs every individual to stdout, where our JSON goes; importing it sets the level, so this comes after.
+        # NNI logs every individual to stdout, where our JSON goes. Importing it sets its log level, so set ours after.
         logging.getLogger("nni").setLevel(logging.ERROR)
         self._strategy = make_strategy(space, seed)
         self._engine = _engine_class()()
@@ -123,18 +126,18 @@ class NNIStrategyController(Controller):
     def _run(self) -> None:
         try:
             self._strategy(self._model_space, self._engine)
-        except BaseException as error:  # the thread must hand it over, whatever it is
+        except BaseException as error:  # of any kind: `suggest` raises it in the main thread
             self._failure = error
         finally:
             self._engine.finish()
 
 
 def model_space_class() -> Any:
-    """A model space of NNI that holds our choices, and whose frozen form is a sample and no module."""
+    """Return the class of an NNI model space that holds our choices and freezes to a sample instead of a module."""
     space_module = import_nni("nni.nas.space")
 
     class ChoicesOnly(space_module.ExecutableModelSpace):  # type: ignore[misc, name-defined]
-        def __init__(self, space: SearchSpace, sample: dict[str, Any] | None = None) -> None:
+        def __init__(self, space: Space, sample: dict[str, Any] | None = None) -> None:
             super().__init__()
             self.space = space
             self.evaluator = None
@@ -159,11 +162,11 @@ def model_space_class() -> Any:
 
 
 def _engine_class() -> Any:
-    """An engine of NNI that lends its workers to `NNIStrategyController.suggest`."""
+    """Return the class of an NNI engine that passes submitted models to `NNIStrategyController.suggest`."""
     base = import_nni("nni.nas.execution").ExecutionEngine
 
     class LendingEngine(base):  # type: ignore[misc, valid-type]
-        """All methods but `take` and `finish` are called by the strategy's thread, in lock step with ours."""
+        """The strategy's thread calls all methods here except `take` and `shutdown`, in lockstep with our thread."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -174,7 +177,7 @@ def _engine_class() -> Any:
             self._closing = False
 
         def take(self, count: int) -> list[Any]:
-            """Let the strategy submit ``count`` models; fewer where it has ended."""
+            """Let the strategy submit ``count`` models and return them; fewer if the strategy has ended."""
             with self._turn:
                 self._wanted = count
                 self._turn.notify_all()
@@ -183,7 +186,7 @@ def _engine_class() -> Any:
                 return taken
 
         def finish(self) -> None:
-            """The strategy has ended."""
+            """Mark the strategy as ended."""
             with self._turn:
                 self._ended = True
                 self._turn.notify_all()

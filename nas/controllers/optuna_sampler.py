@@ -1,7 +1,7 @@
-"""``optuna:…``: samplers of Optuna as controllers; needs the extra ``optuna``.
+"""``optuna:…``: Optuna's samplers as controllers; needs the extra ``optuna``.
 
-A choice is a categorical distribution over its values. Suggestions are asked for and told of as Optuna has it; several
-at once are asked for before the first is told.
+Each choice is a categorical distribution over its values. `suggest` and `update` map to Optuna's ``ask`` and ``tell``;
+a batch is asked for before any of its results are told.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 from nas.controllers.base import Controller
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, MnasError, SearchSpace
+from search_spaces import Genotype, Space
+from search_spaces.errors import not_installed
 
-# By name: what makes a sampler from Optuna's module of samplers and a seed.
+# By name: a function that returns a sampler, given Optuna's samplers module and a seed.
 SAMPLERS: dict[str, Callable[[Any, int], Any]] = {
     "optuna:random": lambda samplers, seed: samplers.RandomSampler(seed=seed),
     "optuna:tpe": lambda samplers, seed: samplers.TPESampler(seed=seed, multivariate=True),
@@ -24,10 +25,13 @@ SAMPLERS: dict[str, Callable[[Any, int], Any]] = {
 
 
 class OptunaController(Controller):
-    """Drives a sampler of Optuna.
+    """Drives an Optuna sampler.
 
     Args:
-        make_sampler: makes the sampler from Optuna's module of samplers and a seed.
+        space: space to search.
+        objective: objective of the search.
+        seed: random seed of the sampler.
+        make_sampler: function that returns the sampler, given Optuna's samplers module and a seed.
 
     Raises:
         MnasError: Optuna is not installed.
@@ -35,14 +39,12 @@ class OptunaController(Controller):
 
     batch_size = 1
 
-    def __init__(
-        self, space: SearchSpace, objective: Objective, seed: int, make_sampler: Callable[[Any, int], Any]
-    ) -> None:
+    def __init__(self, space: Space, objective: Objective, seed: int, make_sampler: Callable[[Any, int], Any]) -> None:
         super().__init__(space, objective, seed)
         try:
             import optuna
         except ImportError:
-            raise MnasError("controller: optuna is not installed; pip install 'mnas[optuna]'") from None
+            raise not_installed("controller", "optuna", "optuna") from None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -68,7 +70,7 @@ class OptunaController(Controller):
                 self._study.tell(asked, trial.reward)
                 continue
             self._study.tell(asked, state=self._trial.TrialState.FAIL)
-            if trial.reward is not None:  # another network than the suggested one was tried
+            if trial.reward is not None:  # the trial used another network than the suggested one
                 tried = self._trial.create_trial(
                     params=trial.genotype, distributions=self._distributions, value=trial.reward
                 )

@@ -1,13 +1,15 @@
 """``ppo``: the controller of MnasNet and NASNet, a recurrent policy trained with proximal policy optimisation.
 
-As published (NASNet, arXiv 1707.07012, appendix A; MnasNet, arXiv 1807.11626, section 5): one LSTM layer of 100 units,
-one softmax for each decision, weights uniform in [-0.1, 0.1], an exponential moving average of past rewards with weight
-0.95 as baseline.
+As published (NASNet, arXiv 1707.07012, appendix A; MnasNet, arXiv 1807.11626, section 5): one LSTM layer of 100 units;
+one softmax per decision; initial weights uniform in [-0.1, 0.1]; the baseline is an exponential moving average of past
+rewards with weight 0.95.
 
-Left open by the papers, our choice: Adam; clip 0.2 (usual for PPO) and 3 passes over a minibatch; embeddings of 32 for
-the last decision.
-Changed from the papers, which had 20,000 samples: learning rate 0.0025 and entropy weight 0.5 (0.00035 and 0.00001
-there), minibatches of 12 architectures (20), and what `nas.controllers.policy` adds, the elite with a weight of 2.
+Not specified in the papers, so our choice: Adam; clip 0.2 (usual for PPO); 3 passes over a minibatch; embeddings of
+size 32 for the previous decision.
+
+Changed from the papers, which had 20,000 samples: learning rate 0.0025 (they have 0.00035), entropy weight 0.5
+(0.00001), minibatches of 12 architectures (20), and the additions of `nas.controllers.policy`, with an elite weight
+of 2.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from nas.controllers.policy import OVERSAMPLING, PolicyController
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype, Space
 from search_spaces.space import Indices
 
 if TYPE_CHECKING:
@@ -36,16 +38,16 @@ ELITE_WEIGHT = 2.0
 
 
 class PPOController(PolicyController):
-    """An LSTM that writes a genotype one decision after the other; see the module."""
+    """An LSTM that generates a genotype decision by decision; see the module."""
 
     batch_size = 12
 
-    def __init__(self, space: SearchSpace, objective: Objective, seed: int) -> None:
+    def __init__(self, space: Space, objective: Objective, seed: int) -> None:
         super().__init__(space, objective, seed)
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # of the initial weights; samples are drawn with self.rng
+            torch.manual_seed(seed)  # seeds the initial weights; samples are drawn with self.rng
             self._policy = _Policy(space.cardinalities)
         self._optimizer = torch.optim.Adam(self._policy.parameters(), lr=LEARNING_RATE, fused=True)
         self._entropy = float("nan")
@@ -55,18 +57,18 @@ class PPOController(PolicyController):
         return self.pick(rows, count)
 
     def update(self, trials: Sequence[Trial]) -> None:
-        indices, found = self.learn_from(trials)
+        indices, advantages_of_rows = self.learn_from(trials)
         if not len(indices):
             return
         import torch
 
-        advantages, count = torch.from_numpy(found).float(), len(indices)
-        # Batch and elite are scored together: a pass costs hardly more for twice the rows.
+        advantages, count = torch.from_numpy(advantages_of_rows).float(), len(indices)
+        # Score batch and elite together: a pass hardly takes longer for twice as many rows.
         rows = torch.from_numpy(np.concatenate([indices, self._elite]))
         old_log_probability = None
         for _ in range(PASSES):
             log_probability, entropy = self._policy.score(rows)
-            if old_log_probability is None:  # before the first step, this is the policy that drew the batch
+            if old_log_probability is None:  # before the first step, the policy is the one that drew the batch
                 old_log_probability = log_probability[:count].detach()
             ratio = torch.exp(log_probability[:count] - old_log_probability)
             clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
@@ -82,9 +84,9 @@ class PPOController(PolicyController):
 
 
 class _Policy:
-    """Probabilities of genotypes, decision by decision.
+    """The policy: probabilities of genotypes, decision by decision.
 
-    ``impossible`` of shape (decisions, widest) masks the values that a decision with fewer choices does not have.
+    ``_impossible``, of shape (decisions, widest), masks the values that a decision with fewer values does not have.
     """
 
     def __init__(self, cardinalities: Indices) -> None:
@@ -104,11 +106,11 @@ class _Policy:
         return [p for module in (self._embed, self._lstm, self._heads) for p in module.parameters()]
 
     def sample(self, count: int, floor: float, rng: np.random.Generator) -> tuple[Indices, float]:
-        """``count`` rows of indices, and the mean entropy of a decision of the policy in nats.
+        """Return ``count`` rows of indices, and the policy's mean entropy per decision in nats.
 
-        Each decision is drawn uniformly with the probability ``floor``, else from the policy.
+        Each decision is drawn uniformly with probability ``floor``, otherwise from the policy.
         """
-        # In numpy: of the steps of one decision each, torch would spend most of the time on calling itself.
+        # In numpy: with one small step per decision, torch would spend most of the time on call overhead.
         embedding, heads, bias = (
             tensor.detach().numpy() for tensor in (self._embed.weight, self._heads.weight, self._heads.bias)
         )
@@ -137,14 +139,14 @@ class _Policy:
             probabilities = weights / weights.sum(axis=1, keepdims=True)
             entropies.append(-(probabilities * np.log(probabilities + 1e-30)).sum(axis=1).mean())
             mixed = (1 - floor) * probabilities + floor / options
-            # Inverse of the cumulative distribution; the last value takes what rounding leaves over.
+            # Sample by the inverse of the cumulative distribution; the last value absorbs rounding errors.
             above = uniform[:, [decision]] > mixed.astype(np.float64).cumsum(axis=1)
             rows[:, decision] = above.sum(axis=1).clip(max=options - 1)
             tokens = 1 + decision * self._widest + rows[:, decision]
         return rows, float(np.mean(entropies)) if entropies else 0.0
 
     def score(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of each row, and its mean entropy of a decision: two tensors of shape (count,)."""
+        """Return the log-probability of each row and its mean entropy per decision: two tensors of shape (count,)."""
         import torch
 
         offsets = 1 + torch.arange(self._decisions) * self._widest

@@ -1,4 +1,4 @@
-"""``random``: uniform samples without repetition; what every other controller must beat."""
+"""``random``: uniform samples without repetition, the baseline that every other controller must beat."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from nas.controllers.base import Controller, SeenFilter, sample_new
 from nas.objective import Objective
 from nas.trial import Trial
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype, Space
 
 
 class RandomController(Controller):
-    """Each choice uniform and independent; no network twice."""
+    """Draws each choice uniformly and independently, and suggests no network twice."""
 
     batch_size = 50
 
-    def __init__(self, space: SearchSpace, objective: Objective, seed: int) -> None:
+    def __init__(self, space: Space, objective: Objective, seed: int) -> None:
         super().__init__(space, objective, seed)
         self._seen = SeenFilter()
 

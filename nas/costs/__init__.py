@@ -1,1 +1,1 @@
-"""What a search may aim at besides accuracy: exact counts, and predicted speed on hardware."""
+"""Costs that can be targets of a search: exact counts, and predicted speed on hardware."""

@@ -1,22 +1,26 @@
-"""`Evaluator`: how good is an architecture? The interface that every source of accuracy has."""
+"""`Evaluator`: the interface of every source of accuracy."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from search_spaces import Architecture, SearchSpace
+from search_spaces import Architecture, FieldError, Space
 from search_spaces.space import Indices
+
+# What evaluators judge: networks as a space decodes them. Most evaluators judge an `Architecture`; that of a table also
+# judges a `search_spaces.Selection`. The type is left open here so that each evaluator can narrow it.
+Network = Any
 
 
 class Metrics(NamedTuple):
-    """What an evaluator found.
+    """The result of an evaluator.
 
     Attributes:
         accuracy: top-1, in [0, 1].
-        accuracy_std: standard deviation of one training's accuracy around ``accuracy``; None where unknown.
+        accuracy_std: standard deviation of one training's accuracy around ``accuracy``; None if unknown.
     """
 
     accuracy: float
@@ -27,29 +31,36 @@ class Metrics(NamedTuple):
         if not math.isfinite(self.accuracy) or not 0 <= self.accuracy <= 1:
             return f"accuracy {self.accuracy!r} is not in [0, 1]"
         if self.accuracy_std is not None and not 0 <= self.accuracy_std < math.inf:
-            return f"accuracy_std {self.accuracy_std!r} is not a finite number from 0 up"
+            return f"accuracy_std {self.accuracy_std!r} is not a finite number of at least 0"
         return None
 
 
 def checked(result: object) -> Metrics | str:
-    """A result of an evaluator as metrics of plain numbers, or what is wrong with it."""
+    """The result of an evaluator as metrics of plain numbers, or what is wrong with it."""
     if not isinstance(result, Metrics):
         return f"a result is a {type(result).__name__} and not Metrics"
     try:
         accuracy, std = result
         plain = Metrics(float(accuracy), None if std is None else float(std))
     except (TypeError, ValueError):
-        return f"{result} holds what is no number"
+        return f"{result} holds something that is not a number"
     return plain.problem() or plain
 
 
+def check_architecture(name: str, network: object) -> None:
+    """Raise `FieldError` if the network given to the evaluator ``name`` is not an architecture."""
+    if not isinstance(network, Architecture):
+        problem = f"{name} judges architectures, and the space has none; use table:FILE or your own evaluator"
+        raise FieldError("evaluator", problem)
+
+
 class Evaluator(ABC):
-    """Judges architectures.
+    """Judges networks, as `search_spaces.Space.decode` gives them: architectures, unless the space has none.
 
     Attributes:
-        name: what a person calls it.
-        meaning: one sentence on what its accuracy is an accuracy of; shown wherever the accuracy is.
-        kind: of its accuracies: ``predicted`` by a model, or ``measured`` on trained networks.
+        name: name of the evaluator.
+        meaning: phrase that says what its accuracy is; shown wherever the accuracy is.
+        kind: kind of its accuracies: ``predicted`` by a model, or ``measured`` on trained networks.
         instant: whether it answers at once, so that a report may ask it for thousands of random members.
         noisy: whether another seed gives another measurement of the same network.
     """
@@ -61,19 +72,19 @@ class Evaluator(ABC):
     noisy: bool = False
 
     @abstractmethod
-    def check(self, architecture: Architecture) -> None:
-        """Raise `FieldError` for an architecture that this evaluator cannot judge, naming the field."""
+    def check(self, architecture: Network) -> None:
+        """Raise `FieldError` for a network that this evaluator cannot judge, naming the field."""
 
     @abstractmethod
-    def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
-        """Metrics of each architecture, in order, as measured with a seed.
+    def evaluate(self, architectures: Sequence[Network], seed: int = 0) -> list[Metrics]:
+        """Metrics of each network, in order, measured with a seed.
 
-        A search measures with seed 0, finalists are measured again with 1, 2, … where the evaluator is noisy.
+        A search uses seed 0; finalists are measured again with 1, 2, … if the evaluator is noisy.
 
         Raises:
-            FieldError: as `check` does, or there is no measurement with that seed.
+            FieldError: as in `check`, or there is no measurement with that seed.
         """
 
-    def known_members(self, space: SearchSpace) -> Indices | None:
-        """The canonical rows of a space that it can judge, where it cannot judge all: shape (count, choices)."""
+    def known_members(self, space: Space) -> Indices | None:
+        """The canonical rows of a space that it can judge, of shape (count, choices); None if it can judge all."""
         return None

@@ -1,8 +1,8 @@
-"""``train:DATA?…``: accuracy of a network that is really trained, for a little while, on a person's own images.
+"""``train:DATA?…``: accuracy of a network after a short training on a user's own images.
 
-The proxy is in the name, so that a journal says what its accuracies are: ``train:IMAGES?epochs=4&width=0.5``. Every
-network is trained with the same seeds on the same images in the same order, at the side and with the classes of the
-data, and judged on images that are held out (`baselines.training`).
+The proxy is part of the name, so that a journal says what its accuracies are: ``train:IMAGES?epochs=4&width=0.5``.
+Every network is trained with the same seeds on the same images in the same order, at the resolution and with the
+classes of the data, and judged on held-out images (`baselines.training`).
 """
 
 from __future__ import annotations
@@ -13,50 +13,53 @@ from functools import cached_property
 from statistics import fmean, stdev
 from urllib.parse import parse_qsl, quote, urlencode
 
-from baselines.training.data import ImageData, load_data, stratified
+from baselines.text import Count, counted
+from baselines.training.data.sources import ImageData, load_data, stratified
 from baselines.training.recipe import Recipe, load_recipe
-from baselines.training.run import check_installed
-from nas.evaluators.base import Evaluator, Metrics
+from baselines.training.settings import ShortTraining, check_installed
+from nas.evaluators.base import Evaluator, Metrics, check_architecture
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
 from search_spaces.architecture import check_int, check_number
 from search_spaces.errors import shorten, unknown_name
 
 PREFIX = "train:"
-# Of images of several sizes, where no side is asked for.
+# Side of images of several sizes, in pixels, unless a resolution is given.
 DEFAULT_SIDE = 64
 
 
 @dataclass(frozen=True)
-class Proxy:
-    """What stands for a full training.
+class ProxyOptions(ShortTraining):
+    """Options of the short training that stands in for a full one.
 
     Attributes:
-        data: as `baselines.training.data.load_data` takes it.
-        recipe: by name.
-        epochs: None for the recipe's.
-        resolution: side of the images; None for that of the data.
-        width: factor on the channels of every network.
-        images: of the train part, as many of each class as its share; None for all.
-        repeats: trainings with different seeds, of which the mean counts and σ is the spread.
-        fingerprint: of the data; data that has another is refused. Empty where nobody says.
+        images: number of images of the train part to use, each class in proportion; all by default.
+        repeats: trainings of each network with different seeds; their mean is the accuracy, their spread is σ.
+    """
+
+    recipe: str = "proxy"
+    images: Count | None = None
+    repeats: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy(ProxyOptions):
+    """A short training that stands in for a full one.
+
+    Attributes:
+        data: source of the images, as in `baselines.training.data.sources.load_data`.
+        fingerprint: fingerprint of the data; other data is refused. Empty if any data will do.
 
     Raises:
         FieldError: a value breaks its rule.
     """
 
     data: str
-    recipe: str = "proxy"
-    epochs: int | None = None
-    resolution: int | None = None
-    width: float = 1.0
-    images: int | None = None
-    repeats: int = 1
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if not self.data:
-            raise FieldError("data", "missing; give a folder of images (docs/training.md)")
+            raise FieldError("data", "missing; expected a folder of images (docs/training.md)")
         load_recipe(self.recipe)
         bounds = {"epochs": (1, 100_000), "resolution": (8, 4096), "images": (2, 10**9)}
         for name, (low, high) in bounds.items():
@@ -67,7 +70,7 @@ class Proxy:
 
     @property
     def name(self) -> str:
-        """The evaluator's name: values that are not the default."""
+        """The evaluator's name, with all values that are not the default."""
         given = {
             item.name: value
             for item in fields(self)
@@ -86,7 +89,7 @@ def proxy_of(name: str) -> Proxy:
     from urllib.parse import unquote
 
     if not name.startswith(PREFIX):
-        raise MnasError(f"evaluator: {shorten(name)} is no proxy; it begins with {PREFIX}")
+        raise MnasError(f"evaluator: {shorten(name)} is not a proxy; expected a name that starts with {PREFIX}")
     path, _, query = name.removeprefix(PREFIX).partition("?")
     types = {"recipe": str, "width": float, "fingerprint": str}
     values: dict[str, object] = {"data": unquote(path)}
@@ -97,18 +100,18 @@ def proxy_of(name: str) -> Proxy:
         try:
             values[key] = types.get(key, int)(text)
         except ValueError:
-            raise FieldError(key, f"{shorten(text)} is not a number; mend the proxy") from None
+            raise FieldError(key, f"{shorten(text)} is not a number; fix the name of the evaluator") from None
     return Proxy(**values)  # type: ignore[arg-type]
 
 
 class ProxyTraining(Evaluator):
-    """Trains.
+    """Trains networks for a short time.
 
     Args:
-        proxy: for how long, and on what.
+        proxy: length and data of the training.
 
     Raises:
-        MnasError: the data cannot be used, or is not what it was.
+        MnasError: the data cannot be used, or has changed.
     """
 
     kind = "measured"
@@ -118,8 +121,8 @@ class ProxyTraining(Evaluator):
         self._proxy = proxy
         self.name = proxy.name
         recipe = self.recipe
-        epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
-        share = f"{proxy.images:,} images" if proxy.images else "all images"
+        epochs = counted(recipe.epochs, "epoch")
+        share = counted(proxy.images, "image") if proxy.images else "all images"
         side = f"{proxy.resolution} px" if proxy.resolution else "their own size"
         width = f", {proxy.width:g} times as wide" if proxy.width != 1 else ""
         self.meaning = (
@@ -129,18 +132,18 @@ class ProxyTraining(Evaluator):
 
     @property
     def recipe(self) -> Recipe:
-        """What every network is trained with."""
+        """The recipe of every training."""
         return load_recipe(self._proxy.recipe).shortened(self._proxy.epochs)
 
     @cached_property
     def data(self) -> ImageData:
-        """The images, with as many to train on as the proxy asks for."""
+        """The images, the train part reduced to as many as the proxy asks for."""
         check_installed()
         loaded = load_data(self._proxy.data)
         if self._proxy.fingerprint not in ("", loaded.fingerprint):
             raise MnasError(
-                f"data: {self._proxy.data} is not what it was (fingerprint {loaded.fingerprint}, then "
-                f"{self._proxy.fingerprint}); bring the old images back, or begin a new run"
+                f"data: {self._proxy.data} has changed (fingerprint {loaded.fingerprint}, before "
+                f"{self._proxy.fingerprint}); restore the images, or start a new run"
             )
         if self._proxy.images is None:
             return loaded
@@ -148,18 +151,20 @@ class ProxyTraining(Evaluator):
         return replace(loaded, train=loaded.train.take(chosen))
 
     def adapted(self, architecture: Architecture) -> Architecture:
-        """A network as it is trained: at the side and with the classes of the data, at the proxy's width."""
+        """A network as it is trained: at the resolution and with the classes of the data, at the proxy's width."""
         side = self._proxy.resolution or self.data.side or DEFAULT_SIDE
         return adapted(architecture, side, len(self.data.classes), self._proxy.width)
 
     def check(self, architecture: Architecture) -> None:
+        check_architecture("train", architecture)
         self.adapted(architecture)
 
     def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
         return [self._evaluate(self.adapted(architecture), seed) for architecture in architectures]
 
     def _evaluate(self, architecture: Architecture, seed: int) -> Metrics:
-        from baselines.training.train import accuracy_of, train
+        from baselines.training.loop import train
+        from baselines.training.predict import accuracy_of
 
         found = []
         for repeat in range(self._proxy.repeats):
@@ -169,6 +174,11 @@ class ProxyTraining(Evaluator):
         return Metrics(fmean(found), stdev(found) if len(found) > 1 else None)
 
 
-def with_fingerprint(proxy: Proxy) -> Proxy:
-    """The proxy that also says what its data is now."""
-    return Proxy(**{**asdict(proxy), "fingerprint": load_data(proxy.data).fingerprint})
+def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
+    """The evaluator that trains on the images, which it identifies by their fingerprint.
+
+    Raises:
+        MnasError: the data cannot be used, or an option breaks its rule.
+    """
+    proxy = Proxy(data=data, **asdict(options))
+    return ProxyTraining(replace(proxy, fingerprint=load_data(data).fingerprint))

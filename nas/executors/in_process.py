@@ -1,27 +1,27 @@
-"""``in-process``: trials run in the process of the search, one after the other."""
+"""``in-process``: work is done in the calling process, one submission after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from nas.evaluators.base import Evaluator
-from nas.executors.base import Evaluated, Executor, evaluate
-from search_spaces import Architecture
+from nas.executors.base import Executor, Payload, Performed, Result, Stop, Work, never, perform
 
 
-class InProcessExecutor(Executor):
-    """Evaluates at once, before `submit` returns.
+class InProcessExecutor(Executor[Payload, Result]):
+    """Does the work before `submit` returns.
 
     Args:
-        evaluator: is asked for a whole batch where it answers at once.
+        work: work to do; if it is instant, it gets all payloads together.
+        stop: whether running work should end early.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-        self.batched = evaluator.instant
+    def __init__(self, work: Work[Payload, Result], stop: Stop = never) -> None:
+        self._work = work
+        self._stop = stop
+        self.batched = work.instant
 
-    def submit(self, architectures: Sequence[Architecture]) -> Future[Evaluated]:
-        future: Future[Evaluated] = Future()
-        future.set_result(evaluate(self._evaluator, architectures))
+    def submit(self, payloads: Sequence[Payload]) -> Future[Performed[Result]]:
+        future: Future[Performed[Result]] = Future()
+        future.set_result(perform(self._work, payloads, self._stop))
         return future

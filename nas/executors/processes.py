@@ -1,47 +1,45 @@
-"""``processes``: trials run in processes of their own on this machine, each waited on by a thread of its own.
+"""``processes``: work is done in separate processes on this machine, each watched by a thread of its own.
 
-Pools whose workers share one queue, such as those of concurrent.futures and pebble, break as a whole where a worker
-dies between taking a task and saying so; these do not.
+Pools whose workers share one queue, such as those of concurrent.futures and pebble, break as a whole if a worker
+dies between taking a task and reporting it; these do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from queue import SimpleQueue
 
-from nas.evaluators.registry import load_evaluator
-from nas.executors.base import Evaluated, Execution, Executor
+from nas.executors.base import Execution, Executor, Loader, Payload, Performed, Result, Stop, never
 from nas.executors.worker import Worker
-from search_spaces import Architecture
 
 
-class ProcessExecutor(Executor):
-    """Workers, each with its own evaluator; one that dies or is over its time is replaced.
+class ProcessExecutor(Executor[Payload, Result]):
+    """Workers in processes; one that dies or exceeds its time is replaced.
 
     Args:
-        execution: workers, and what each may have.
-        evaluator, space: by name; each worker loads them itself.
+        execution: number of workers, and the limits of each.
+        load: function that returns the work; each worker calls it.
+        stop: whether running work should end early.
     """
 
-    def __init__(self, execution: Execution, evaluator: str, space: str) -> None:
+    def __init__(self, execution: Execution, load: Loader[Payload, Result], stop: Stop = never) -> None:
         self.workers = execution.workers
         self._time_limit = execution.time_limit
-        load = partial(load_evaluator, evaluator, space)
+        self._stop = stop
         self._all = [Worker(load, execution.cores, execution.memory_limit) for _ in range(execution.workers)]
-        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        self._idle: SimpleQueue[Worker[Payload, Result]] = SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(execution.workers, thread_name_prefix="worker")
 
-    def submit(self, architectures: Sequence[Architecture]) -> Future[Evaluated]:
-        return self._threads.submit(self._run, architectures)
+    def submit(self, payloads: Sequence[Payload]) -> Future[Performed[Result]]:
+        return self._threads.submit(self._run, payloads)
 
-    def _run(self, architectures: Sequence[Architecture]) -> Evaluated:
+    def _run(self, payloads: Sequence[Payload]) -> Performed[Result]:
         worker = self._idle.get()
         try:
-            return worker.evaluate(architectures, self._time_limit)
+            return worker.perform(payloads, self._time_limit, self._stop)
         finally:
             self._idle.put(worker)
 

@@ -1,8 +1,8 @@
-"""``ray``: trials run on a cluster of Ray, or on one that is started on this machine; needs the extra ``ray``.
+"""``ray``: work is done on a Ray cluster, or on one that is started on this machine; needs the extra ``ray``.
 
-Ray connects to the cluster that ``RAY_ADDRESS`` names (``auto``: that of this machine). Code and data travel: the nodes
-need the libraries, but neither this project nor the files that the evaluator was made from. On a node a trial runs in a
-process under Ray's own, as with ``processes``: so a crash or a limit of a trial is told apart from a node that dies.
+Ray connects to the cluster at ``RAY_ADDRESS`` (``auto``: that of this machine). Code and data are sent: the nodes need
+the libraries, but neither this project nor the files that the work was loaded from. On a node, work is done in a
+process under Ray's own, as with ``processes``, so that a crash or a limit can be told from the death of a node.
 """
 
 from __future__ import annotations
@@ -19,69 +19,68 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import baselines
-import nas
-import search_spaces
-from nas.evaluators.base import Evaluator
-from nas.evaluators.registry import load_evaluator
-from nas.executors.base import Evaluated, Execution, Executor, Failure, failure_of
+from nas.executors.base import Execution, Executor, Failure, Payload, Performed, Result, Work, failure_of
 from nas.executors.worker import Worker
-from search_spaces import Architecture, MnasError
+from search_spaces import MnasError
+from search_spaces.errors import not_installed
 from search_spaces.plugins import MODULE_PREFIX
 
+# Folder of the packages that are sent to the nodes.
+PACKAGES = Path(__file__).resolve().parents[2]
 
-class RayExecutor(Executor):
-    """One task of Ray for each trial.
+
+class RayExecutor(Executor[Payload, Result]):
+    """One Ray task for each submission.
 
     Args:
-        execution: what each trial may have; Ray places it where there is room.
-        evaluator, space: by name; the evaluator is loaded here and sent to the nodes.
+        execution: resources of each task; Ray places it where there is room.
+        work: work that is sent to the nodes.
 
     Raises:
-        MnasError: Ray is not installed or cannot be reached, no node has room for a trial, or the evaluator cannot be
-            sent.
+        MnasError: Ray is not installed or cannot be reached, no node has room for a task, or the work cannot be sent.
     """
 
-    def __init__(self, execution: Execution, evaluator: str, space: str) -> None:
+    def __init__(self, execution: Execution, work: Work[Payload, Result]) -> None:
         try:
             import ray
         except ImportError:
-            raise MnasError("executor: ray is not installed; pip install 'mnas[ray]'") from None
+            raise not_installed("executor", "ray", "ray") from None
         self._ray: Any = ray
         self._execution = execution
-        packed = self._packed(load_evaluator(evaluator, space))
+        packed = self._packed(work)
         self._started_here = not ray.is_initialized()
         if self._started_here:
             self._connect()
         try:
             room = self._room()
             self.workers = execution.workers or room
-            self._evaluator = ray.put(packed)
-            self._task = ray.remote(_evaluate_shipped).options(
+            self._work = ray.put(packed)
+            self._task = ray.remote(_perform_shipped).options(
                 num_cpus=execution.cores,
                 num_gpus=execution.gpus,
                 memory=execution.memory_limit,
-                max_retries=0,  # attempts are counted in one place, the search
+                max_retries=0,  # attempts are counted in one place, by the caller
             )
         except BaseException:
             self.close()
             raise
 
-    def _packed(self, evaluator: Evaluator) -> bytes:
-        module = type(evaluator).__module__
-        if module.startswith(MODULE_PREFIX):  # a file of a person's own: the nodes do not have it
-            self._ray.cloudpickle.register_pickle_by_value(sys.modules[module])
+    def _packed(self, work: Work[Payload, Result]) -> bytes:
+        if work.module.startswith(MODULE_PREFIX):  # a user's file, which the nodes do not have
+            self._ray.cloudpickle.register_pickle_by_value(sys.modules[work.module])
         try:
-            packed: bytes = self._ray.cloudpickle.dumps(evaluator)
-        except Exception as error:  # it may hold anything
+            packed: bytes = self._ray.cloudpickle.dumps(work)
+        except Exception as error:  # the work may hold anything
             reason = failure_of(error).error
-            raise MnasError(f"evaluator: {evaluator.name} cannot be sent to other machines ({reason})") from None
+            raise MnasError(
+                f"executor: {work.name} cannot be sent to other machines ({reason}); use --executor processes"
+            ) from None
         return packed
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        packages = [str(Path(str(package.__file__)).parent) for package in (search_spaces, baselines, nas)]
+        packages = [str(PACKAGES / name) for name in ("search_spaces", "baselines", "nas")]
         address = os.environ.get("RAY_ADDRESS")
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -94,13 +93,13 @@ class RayExecutor(Executor):
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = failure_of(error).error
-            raise MnasError(f"executor: ray cannot be reached ({reason}); see RAY_ADDRESS") from None
+            raise MnasError(f"executor: ray cannot be reached ({reason}); check RAY_ADDRESS") from None
         finally:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray takes it over; a search ends by it in its own way
+                signal.signal(signal.SIGTERM, before)  # Ray replaces it, but a run has its own way to end on it
 
     def _room(self) -> int:
-        """How many trials fit the nodes at once. Raises `MnasError` where none does."""
+        """Number of tasks that fit on the nodes at once. Raises `MnasError` if none fits."""
         execution = self._execution
         asked = {"CPU": execution.cores, "GPU": execution.gpus, "memory": execution.memory_limit or 0}
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -109,57 +108,59 @@ class RayExecutor(Executor):
             most = {name: max((has.get(name, 0) for has in nodes), default=0) for name in asked}
             short = next((name for name, amount in asked.items() if amount > most[name]), "CPU")
             found = f"{most[short]:g} {short}"
-            raise MnasError(f"executor: no node has more than {found}, a trial asks for {asked[short]:g}")
+            raise MnasError(
+                f"executor: no node has more than {found}, one task asks for {asked[short]:g}; ask for less"
+            )
         return room
 
-    def submit(self, architectures: Sequence[Architecture]) -> Future[Evaluated]:
+    def submit(self, payloads: Sequence[Payload]) -> Future[Performed[Result]]:
         started = time.perf_counter()
-        future: Future[Evaluated] = Future()
+        future: Future[Performed[Result]] = Future()
 
         def done(found: Future[Any]) -> None:
             error = found.exception()
             seconds = time.perf_counter() - started
-            future.set_result(found.result() if error is None else self._lost(error, len(architectures), seconds))
+            future.set_result(found.result() if error is None else self._lost(error, len(payloads), seconds))
 
         execution = self._execution
-        arguments = (execution.cores, execution.memory_limit, execution.time_limit, tuple(architectures))
-        # In a list, so that Ray hands over the reference and not the evaluator itself, each time anew.
-        self._task.remote([self._evaluator], *arguments).future().add_done_callback(done)
+        arguments = (execution.cores, execution.memory_limit, execution.time_limit, tuple(payloads))
+        # In a list, so that Ray passes the reference instead of the work itself.
+        self._task.remote([self._work], *arguments).future().add_done_callback(done)
         return future
 
-    def _lost(self, error: BaseException, count: int, seconds: float) -> Evaluated:
-        """Of a task that Ray could not bring to its end."""
+    def _lost(self, error: BaseException, count: int, seconds: float) -> Performed[Result]:
+        """The outcome of a task that Ray could not complete."""
         failure = Failure("died", f"the worker died ({failure_of(error).error.split('. ')[0]})")
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             failure = failure_of(error)
-        return Evaluated([failure] * count, seconds)
+        return Performed([failure] * count, seconds)
 
     def close(self) -> None:
         if self._started_here:
             self._ray.shutdown()
 
 
-def _evaluate_shipped(
+def _perform_shipped(
     reference: Sequence[Any],
     cores: int,
     memory_limit: int | None,
     time_limit: float | None,
-    architectures: Sequence[Architecture],
-) -> Evaluated:
-    """What a worker of Ray does for a trial."""
-    return _worker(reference[0], cores, memory_limit).evaluate(architectures, time_limit)
+    payloads: Sequence[Any],
+) -> Performed[Any]:
+    """Perform a submission in a Ray worker."""
+    return _worker(reference[0], cores, memory_limit).perform(payloads, time_limit)
 
 
 @cache
-def _worker(reference: Any, cores: int, memory_limit: int | None) -> Worker:
-    """The process under this one that has the evaluator of a reference."""
+def _worker(reference: Any, cores: int, memory_limit: int | None) -> Worker[Any, Any]:
+    """The child process that has the work of a reference."""
     import ray
 
     return Worker(partial(_unpacked, ray.get(reference)), cores, memory_limit)
 
 
-def _unpacked(packed: bytes) -> Evaluator:
+def _unpacked(packed: bytes) -> Work[Any, Any]:
     import ray
 
-    evaluator: Evaluator = ray.cloudpickle.loads(packed)
-    return evaluator
+    work: Work[Any, Any] = ray.cloudpickle.loads(packed)
+    return work

@@ -1,88 +1,98 @@
-"""A process that evaluates trials for a search: its life seen from both sides.
+"""A process that works for an executor: both its sides, parent and child.
 
-It is spawned, not forked: a fork of a process with threads may hang. It has a pipe of its own, so that when it dies, at
-whatever moment, it takes nothing with it but the trial that it works on.
+It is spawned, not forked: a fork of a process with threads may hang. It has a pipe of its own, so that whenever it
+dies, only its current payloads are lost. Payloads go down the pipe and outcomes come up; a message that comes down
+while it works asks it to end early.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import current_process, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-
-from threadpoolctl import ThreadpoolController
+from typing import Generic
 
 from baselines.interrupts import end_with_parent
-from nas.evaluators.base import Evaluator
-from nas.executors.base import Evaluated, Failure, evaluate, failure_of, over_time
-from search_spaces import Architecture
+from baselines.text import seconds_text
+from baselines.threads import ThreadLimit
+from nas.executors.base import Failure, Loader, Payload, Performed, Result, Stop, failure_of, never, over_time, perform
+from search_spaces import MnasError
 
-# How long a worker may take until it has its evaluator, which may have to read its data.
+# How long a worker may take to load its work, which may have to read data.
 START_SECONDS = 600.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Seconds between two checks whether a worker must end early.
+STOP_SECONDS = 0.2
 _SPAWN = get_context("spawn")
+_GUARD = 'a script that uses workers must start its work under: if __name__ == "__main__":'
 
 
-class Worker:
-    """A process with an evaluator, started when it is needed, and again after it was lost.
+class Worker(Generic[Payload, Result]):
+    """A process with work of its own, started when it is needed, and again after it was lost.
 
     Args:
-        load: gives the evaluator, in the process.
-        cores: of the processor.
+        load: function that returns the work, called in the process.
+        cores: number of processor cores.
         memory_limit: bytes that the process may allocate.
+
+    Raises:
+        MnasError: this process is a worker itself, still importing a script that has no main guard.
     """
 
-    def __init__(self, load: Callable[[], Evaluator], cores: int, memory_limit: int | None) -> None:
+    def __init__(self, load: Loader[Payload, Result], cores: int, memory_limit: int | None) -> None:
+        if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself recognises this case
+            raise MnasError(f"workers: {_GUARD}")
         self._arguments = (load, cores, memory_limit)
+        self._unstartable: Failure | None = None
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._forbidden = False
         self._starting = threading.Lock()
 
-    def evaluate(self, architectures: Sequence[Architecture], time_limit: float | None) -> Evaluated:
-        """What the process makes of architectures; failures where it dies over them or is over its time."""
+    def perform(self, payloads: Sequence[Payload], time_limit: float | None, stop: Stop = never) -> Performed[Result]:
+        """Outcomes of payloads; failures if the process dies or exceeds its time."""
         started = time.perf_counter()
         try:
-            return self._evaluate(architectures, time_limit)
+            return self._perform(payloads, time_limit, stop)
         except _LostError as lost:
             failure = lost.failure
-        except Exception as error:  # what it sent cannot be read
+        except Exception as error:  # the answer cannot be read
             self.end()
             failure = failure_of(error)
-        return Evaluated([failure] * len(architectures), time.perf_counter() - started)
+        return Performed([failure] * len(payloads), time.perf_counter() - started)
 
-    def _evaluate(self, architectures: Sequence[Architecture], time_limit: float | None) -> Evaluated:
+    def _perform(self, payloads: Sequence[Payload], time_limit: float | None, stop: Stop) -> Performed[Result]:
         pipe = self._pipe or self._start()
         try:
-            pipe.send(tuple(architectures))
-            if not pipe.poll(time_limit):
+            pipe.send(tuple(payloads))
+            if not _answered(pipe, time_limit, stop):
                 assert time_limit is not None
                 self.end()
                 raise _LostError(over_time(time_limit))
-            found: Evaluated = pipe.recv()
+            found: Performed[Result] = pipe.recv()
         except (EOFError, OSError):
             raise self._died() from None
         return found
 
     def _start(self) -> Connection:
-        """A new process, once it is ready, so that no trial's time goes into loading."""
+        """A new process, once it is ready, so that loading does not count towards a trial's time."""
         try:
             pipe = self._spawned()
         except OSError as error:  # no more processes or files
             raise _LostError(Failure("died", f"no worker could be started ({error.strerror})")) from None
         try:
             ready = pipe.poll(START_SECONDS)
-            failure = pipe.recv() if ready else Failure("time", f"no evaluator after {START_SECONDS:g} s")
+            failure = pipe.recv() if ready else Failure("time", f"was not loaded after {seconds_text(START_SECONDS)}")
         except (EOFError, OSError):
-            raise self._died() from None
+            raise self._died(starting=True) from None
         if failure is not None:
             self.end()
             raise _LostError(failure)
@@ -90,14 +100,16 @@ class Worker:
 
     def _spawned(self) -> Connection:
         with self._starting:
+            if self._unstartable is not None:
+                raise _LostError(self._unstartable)
             if self._forbidden:
-                raise _LostError(Failure("died", "the search ended"))
-            resource_tracker.ensure_running()  # its start would undo the next line
-            # Ctrl-C is for the search: the process inherits from this thread that it does not hear of it.
+                raise _LostError(Failure("died", "its executor was closed"))
+            resource_tracker.ensure_running()  # starting it later would undo the next line
+            # Ctrl-C is handled by the parent: the process inherits this thread's blocked SIGINT.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 pipe, other = _SPAWN.Pipe()
-                with other:  # closed here once the process has it, so that the pipe ends with the process
+                with other:  # closed here, so that the pipe ends with the process
                     process = _SPAWN.Process(target=_serve, args=(other, *self._arguments))
                     process.start()
             finally:
@@ -105,12 +117,15 @@ class Worker:
             self._pipe, self._process = pipe, process
         return pipe
 
-    def _died(self) -> _LostError:
+    def _died(self, *, starting: bool = False) -> _LostError:
         process = self._process
         if process is not None:
-            process.join(1.0)  # its pipe ends a moment before it does, and its own end tells more than our killing it
+            process.join(1.0)  # it ends just after its pipe, and its own exit code says more than that of our kill
         self.end()
         code = None if process is None else process.exitcode
+        if starting and code == 1:  # it could not import the script that started it, and never will
+            self._unstartable = Failure("died", f"no worker could be started ({_cause(code)}); {_GUARD}")
+            return _LostError(self._unstartable)
         return _LostError(Failure("died", f"the worker died of {_cause(code)}"))
 
     def end(self) -> None:
@@ -124,22 +139,36 @@ class Worker:
             pipe.close()
 
     def forbid(self) -> None:
-        """Kill the process, which another thread may wait for, and start no other."""
+        """Kill the process, even if another thread waits for it, and start no other."""
         with self._starting:
             self._forbidden = True
             if self._process is not None:
                 _kill(self._process)
 
 
+def _answered(pipe: Connection, time_limit: float | None, stop: Stop) -> bool:
+    """Whether the process answers within its time; it is asked once to end early."""
+    if stop is never:
+        return pipe.poll(time_limit)
+    deadline, told = time.monotonic() + (math.inf if time_limit is None else time_limit), False
+    while not pipe.poll(max(0.0, min(STOP_SECONDS, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline:
+            return False
+        if not told and stop():
+            pipe.send(None)
+            told = True
+    return True
+
+
 class _LostError(Exception):
-    """A worker is gone, and with it the trial that it worked on."""
+    """A worker was lost with its current work."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
 
 
 def _kill(process: SpawnProcess) -> None:
-    """Kill a worker with whatever it has started."""
+    """Kill a worker with everything that it has started."""
     if process.pid:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # it leads a group; see `_prepare`
@@ -150,36 +179,36 @@ def _cause(exit_code: int | None) -> str:
     if exit_code is None or exit_code >= 0:
         return f"exit status {exit_code}"
     name = signal.Signals(-exit_code).name
-    return f"{name} (the kernel sends it where memory runs out)" if name == "SIGKILL" else name
+    return f"{name} (the kernel sends it when memory runs out)" if name == "SIGKILL" else name
 
 
 # --- in the process ---------------------------------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection, load: Callable[[], Evaluator], cores: int, memory_limit: int | None) -> None:
-    """Say that the evaluator is there, then evaluate until the pipe ends."""
-    _prepare(cores, memory_limit)
+def _serve(pipe: Connection, load: Loader[Payload, Result], cores: int, memory_limit: int | None) -> None:
+    """Report that the work is loaded, then do it until the pipe ends."""
     try:
-        evaluator = load()
+        _prepare(cores, memory_limit)
+        work = load()
     except Exception as error:
         pipe.send(failure_of(error))
         return
     pipe.send(None)
-    with suppress(EOFError):
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         while True:
-            pipe.send(evaluate(evaluator, pipe.recv()))
+            payloads = pipe.recv()
+            if payloads is not None:  # otherwise a late request to end work that is already done
+                pipe.send(perform(work, payloads, stop=pipe.poll))
 
 
 def _prepare(cores: int, memory_limit: int | None) -> None:
-    """Make this process a good worker: its share of cores and memory, and no life of its own."""
-    os.setsid()  # a group of its own, to be ended together with whatever it starts
-    os.dup2(2, 1)  # what an evaluator prints must not come between the search's own lines
+    """Prepare this process as a worker: its share of cores and memory, and its end with its parent."""
+    os.setsid()  # a group of its own, to be killed with everything that it starts
+    os.dup2(2, 1)  # output of the work must not mix with the command's own
     end_with_parent()
-    # With more threads than cores, they wait for each other.
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(cores)))
-    ThreadpoolController().limit(limits=cores)
+    ThreadLimit(cores).__enter__()  # never left: more threads than cores slow each other down
     if memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
-    # Where the machine's memory runs out, the kernel should end this process rather than the search.
+    # If the machine runs out of memory, the kernel should kill this process rather than its parent.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -1,4 +1,4 @@
-"""Other tools' numbers of B0, as they are known, and every packaged network counted by two of them."""
+"""Known counts of B0 by other tools, and every packaged network counted by two of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPECS = sorted(file.stem for file in PACKAGED.glob("*.yaml"))
     # Measured with the tools on torchvision's B0; fvcore leaves out the pooling of ours, a mean: 401.66 - 2.37.
     [("fvcore", 399.29), ("torch", 771.63), ("thop-rules", 415.15)],
 )
-def test_b0_by_the_rules_of_others(tool: str, millions: float) -> None:
+def test_b0_by_the_rules_of_other_tools(tool: str, millions: float) -> None:
     assert round(COUNTERS[tool](load("efficientnet_b0").architecture).total / 1e6, 2) == millions
 
 
@@ -42,7 +42,7 @@ def test_fvcore_counts_the_same_multiply_adds(name: str) -> None:
 
 
 def summary(name: str) -> dict[str, object]:
-    """All that the cost contract says of a packaged network."""
+    """All costs of a packaged network."""
     architecture = load(name).architecture
     return {
         "digest": load(name).digest,
@@ -54,7 +54,7 @@ def summary(name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_golden(name: str) -> None:
-    """Nothing changes unseen: ``python -m tests.baselines.test_counts`` writes the file again."""
+    """No cost changes unnoticed; ``python -m tests.baselines.test_counts`` writes the file again."""
     assert json.loads(GOLDEN.read_text())[name] == summary(name)
 
 

@@ -1,4 +1,4 @@
-"""Measuring, without asserting a time."""
+"""Measurements of latency and memory; no test asserts a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from baselines import load
-from baselines.comparators import PUBLISHED_POINTS, Comparator, load_any
-from baselines.latency import Protocol, Subject, as_data, compare_text, measure
+from baselines.comparators import PUBLISHED_POINTS, Comparator
+from baselines.latency import Protocol, Subject, measure
+from baselines.subjects import load_subject
+from baselines.views.latency import _against, data
 from search_spaces import MnasError
 from search_spaces.network import build_network
 
@@ -23,7 +25,7 @@ def subject(name: str, resolution: int = 64) -> Subject:
 
 
 class Recorder(nn.Module):
-    """Writes down when it runs, on what, and with how many threads."""
+    """Records each run: its input and the number of threads."""
 
     def __init__(self, name: str, log: list[tuple[str, torch.Size, int]]) -> None:
         super().__init__()
@@ -49,15 +51,15 @@ def test_rounds_are_interleaved_and_rotate() -> None:
     assert [len(timing.seconds) for timing in timings] == [3, 3, 3]
     assert timings[-1].ratios == (1, 1, 1)
     assert timings[0].ratios == tuple(a / c for a, c in zip(timings[0].seconds, timings[2].seconds, strict=True))
-    data = json.loads(json.dumps(as_data(timings, Protocol(runs=3, warmup=1, batch=2))))
-    assert data["reference"] == "c"
-    assert data["timings"][0]["median_seconds"] == sorted(timings[0].seconds)[1]
-    assert compare_text(replace(timings[0], ratios=(1.2, 1.3, 1.4))) == "×1.30 (1.25–1.35)"
-    assert compare_text(replace(timings[0], ratios=(0.9, 1.0, 1.4))) == "×1.00 (0.95–1.20) tie"
+    found = json.loads(json.dumps(data(timings, Protocol(runs=3, warmup=1, batch=2))))
+    assert found["reference"] == "c"
+    assert found["timings"][0]["median_seconds"] == sorted(timings[0].seconds)[1]
+    assert _against(replace(timings[0], ratios=(1.2, 1.3, 1.4))) == "×1.30 (1.25–1.35)"
+    assert _against(replace(timings[0], ratios=(0.9, 1.0, 1.4))) == "×1.00 (0.95–1.20) tie"
 
 
 class Steps(nn.Module):
-    """A chain whose memory is known: at its peak, two maps of (batch, 4, side, side) are alive."""
+    """A chain of known memory: at its peak, two feature maps of (batch, 4, side, side) are alive."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         wide = torch.cat([images, images[:, :1]], 1)
@@ -71,7 +73,7 @@ def test_peak_memory_counts_what_is_alive_at_once() -> None:
     assert timing.peak_bytes == 2 * (2 * 4 * 16 * 16) * 4
 
 
-def test_onnxruntime_is_measured_too() -> None:
+def test_onnxruntime_is_measured() -> None:
     timings = measure(
         [subject("mnasnet_small"), subject("mnasnet_small")], Protocol(runs=2, warmup=0, runtime="onnxruntime")
     )
@@ -86,7 +88,7 @@ def test_onnxruntime_is_measured_too() -> None:
         ({"batch": 0}, "batch: 0 is not an integer"),
         ({"threads": 0}, "threads: 0 is not an integer"),
         ({"runtime": "onxruntime"}, "unknown runtime 'onxruntime'; did you mean 'onnxruntime'"),
-        ({"runtime": "onnxruntime", "device": "cuda"}, "device: 'cuda' with onnxruntime"),
+        ({"runtime": "onnxruntime", "device": "cuda"}, "device: 'cuda' cannot be combined with onnxruntime"),
     ],
 )
 def test_wrong_protocols(change: dict[str, Any], message: str) -> None:
@@ -94,12 +96,12 @@ def test_wrong_protocols(change: dict[str, Any], message: str) -> None:
         Protocol(**change)
 
 
-def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(MnasError, match="device: 'cuda:99' is not there"):
+def test_devices_that_do_not_exist() -> None:
+    with pytest.raises(MnasError, match="device: 'cuda:99' is not available"):
         measure([subject("mnasnet_small")], Protocol(device="cuda:99"))
-    with pytest.raises(MnasError, match="device: 'gpu' is not there"):
+    with pytest.raises(MnasError, match="device: 'gpu' is not available"):
         measure([subject("mnasnet_small")], Protocol(device="gpu"))
-    with pytest.raises(MnasError, match="device: 'meta' is neither cpu nor cuda"):
+    with pytest.raises(MnasError, match="device: 'meta' is not supported; use cpu or cuda"):
         measure([subject("mnasnet_small")], Protocol(device="meta"))
 
 
@@ -119,22 +121,22 @@ def test_images_that_do_not_fit_into_memory() -> None:
         ("resnext101_32x8d", 16.414, 88_791_336),
     ],
 )
-def test_torchvisions_networks(model: str, macs: float, params: int) -> None:
-    network = load_any(f"torchvision:{model}")
+def test_counts_of_torchvision_networks(model: str, macs: float, params: int) -> None:
+    network = load_subject(f"torchvision:{model}")
     assert isinstance(network, Comparator)
     found_macs, found_params = replace(network, resolution=224).counts
     assert (round(found_macs / 1e9, 3), found_params) == (macs, params)
 
 
 @pytest.mark.usefixtures("torchvision")
-def test_unknown_network_of_torchvision() -> None:
+def test_unknown_torchvision_network_gets_a_suggestion() -> None:
     with pytest.raises(MnasError, match="unknown network of torchvision 'resnet55'; did you mean 'resnet50'"):
-        load_any("torchvision:resnet55")
+        load_subject("torchvision:resnet55")
 
 
 @pytest.mark.usefixtures("torchvision")
-def test_sizes_at_which_a_network_does_not_run() -> None:
-    network = load_any("torchvision:vit_b_16")
+def test_resolutions_at_which_a_network_does_not_run() -> None:
+    network = load_subject("torchvision:vit_b_16")
     assert isinstance(network, Comparator)
     with pytest.raises(MnasError, match="torchvision:vit_b_16: does not run at 100 px"):
         _ = replace(network, resolution=100).counts
@@ -142,7 +144,7 @@ def test_sizes_at_which_a_network_does_not_run() -> None:
         _ = replace(network, resolution=100_000).counts
 
 
-def test_published_points_are_ordered_as_the_table() -> None:
+def test_published_points_are_in_the_order_of_the_table() -> None:
     top1 = [point.top1 for point in PUBLISHED_POINTS]
     assert top1 == sorted(top1)
     assert [point.name for point in PUBLISHED_POINTS if point.macs is None] == ["GPipe"]

@@ -51,12 +51,12 @@ def test_another_spec_is_never_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     write_spec(spec, file)
     before = file.read_bytes()
-    with pytest.raises(MnasError, match="is there already and differs"):
+    with pytest.raises(MnasError, match="already exists with other content"):
         write_spec(replace(spec, name="other"), file)
     assert file.read_bytes() == before
 
 
-def test_unwritable_place(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MnasError, match="cannot be written"):
         write_spec(load("efficientnet_b0"), tmp_path / "file" / "spec.yaml")
@@ -85,18 +85,18 @@ def test_wrong_names(name: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("schema",), 2, "schema: 2 is unknown"),
+        (("schema",), 2, "schema: 2: expected 1"),
         (("architecture", "stages", 2, "kernel_size"), 6, "architecture.stages[2].kernel_size: 6 is not an odd"),
         (("architecture", "resolution"), -1, "architecture.resolution: -1 is not an integer"),
-        (("figures", 0, "kind"), "guessed", "figures[0].kind: 'guessed' is none of"),
-        (("figures", 0, "value"), float("inf"), "figures[0].value: inf is not a finite number"),
-        (("provenance", "source"), "", "provenance.source: '' is not one line"),
+        (("figures", 0, "kind"), "guessed", "figures[0].kind: 'guessed': expected one of"),
+        (("figures", 0, "value"), float("inf"), "figures[0].value: inf: expected a finite number"),
+        (("provenance", "source"), "", "provenance.source: '': expected one line"),
         (("provenance", "serch"), {}, "provenance.serch: unknown field 'serch'; did you mean 'search'?"),
         (("provenance", "search"), {"space": "x"}, "provenance.search.evaluator: missing"),
         (("figures",), {"metric": "top1"}, "figures"),
     ],
 )
-def test_wrong_fields_are_named(path: tuple[str | int, ...], value: object, message: str) -> None:
+def test_errors_name_the_wrong_field(path: tuple[str | int, ...], value: object, message: str) -> None:
     data = spec_to_dict(load("efficientnet_b0"))
     inner = data
     for key in path[:-1]:
@@ -108,7 +108,7 @@ def test_wrong_fields_are_named(path: tuple[str | int, ...], value: object, mess
 
 
 @given(st.data())
-def test_truncated_and_damaged_spec_files_are_one_clear_line(
+def test_truncated_and_damaged_spec_files_give_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     raw = (PACKAGED / "efficientnet_b0.yaml").read_bytes()
@@ -118,7 +118,7 @@ def test_truncated_and_damaged_spec_files_are_one_clear_line(
     file = tmp_path_factory.mktemp("damaged") / "spec.yaml"
     file.write_bytes(damaged)
     try:
-        read_spec(file)  # a cut inside the last figures may leave a whole spec
+        read_spec(file)  # a cut inside the last figures may leave a valid spec
     except MnasError as error:
         assert str(error).startswith(str(file))
         assert "\n" not in str(error)

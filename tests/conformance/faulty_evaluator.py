@@ -1,4 +1,4 @@
-"""An evaluator that fails in the way that the number of classes asks for; a plug-in for tests of executors."""
+"""An evaluator whose number of classes selects a way to fail; a plug-in for tests of executors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO, WHERE = rang
 
 
 class Faulty(Evaluator):
-    """Good ones have an accuracy of their resolution in thousandths.
+    """The accuracy of a good network is its resolution in thousandths.
 
-    `WHO` tells the process by its accuracy, `WHERE` the project's code by its error.
+    `WHO` gives the process as the accuracy, `WHERE` the path of the project's code as the error.
     """
 
     name = "faulty"

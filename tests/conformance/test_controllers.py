@@ -14,7 +14,7 @@ from nas.evaluators.base import Metrics
 from nas.executors.base import Failure
 from nas.objective import Objective, make_objective
 from nas.trial import Trial
-from search_spaces import Architecture, Genotype, SearchSpace, StageChoices, architecture_cost
+from search_spaces import Architecture, ChoiceSpace, Genotype, Space, StageChoices, StageSpace
 from tests.processes import in_new_process
 
 NAMES = sorted(CONTROLLERS)
@@ -26,22 +26,23 @@ def objective() -> Objective:
     return make_objective("soft", 400_000_000)
 
 
-def tiny_space(b0: Architecture, kernel_sizes: tuple[int, ...], ratios: tuple[int, ...]) -> SearchSpace:
+def tiny_space(b0: Architecture, kernel_sizes: tuple[int, ...], ratios: tuple[int, ...]) -> StageSpace:
     stages = [StageChoices(kernel_sizes, ratios, (0.0, 0.25), (16,), (1, 2), 2)]
-    return SearchSpace("tiny", replace(b0, stages=b0.stages[:1]), stages)
+    return StageSpace("tiny", replace(b0, stages=b0.stages[:1]), stages)
 
 
-def judged(space: SearchSpace, objective: Objective, genotypes: Sequence[Genotype], first: int) -> list[Trial]:
+def judged(space: Space, objective: Objective, genotypes: Sequence[Genotype], first: int) -> list[Trial]:
     """Trials with an accuracy that every controller can learn: each choice's last value is a little better."""
     rows = space.indices(genotypes)
     share = (rows / np.maximum(space.cardinalities - 1, 1)).mean(axis=1)
     trials = []
     for offset, (genotype, value) in enumerate(zip(genotypes, share.tolist(), strict=True)):
-        architecture = space.decode(genotype)
-        cost = architecture_cost(architecture)
+        row = space.indices([genotype])
+        costs = tuple(float(space.cost(target.cost, row)[0]) for target in objective.targets)
         metrics = Metrics(0.5 + 0.3 * value)
-        reward = objective.reward(metrics.accuracy, [cost.macs])
-        trials.append(Trial(first + offset, genotype, architecture, cost, (cost.macs,), metrics, reward))
+        reward = objective.reward(metrics.accuracy, costs)
+        network, (counts,) = space.decode(genotype), space.exact_costs(row)
+        trials.append(Trial(first + offset, genotype, network, counts, costs, metrics, reward))
     return trials
 
 
@@ -58,7 +59,7 @@ def run(controller: Controller, count: int) -> list[Trial]:
 
 
 @pytest.fixture(params=NAMES)
-def controller(request: pytest.FixtureRequest, space: SearchSpace, objective: Objective) -> Iterator[Controller]:
+def controller(request: pytest.FixtureRequest, space: StageSpace, objective: Objective) -> Iterator[Controller]:
     made = make_controller(request.param, space, objective, seed=0)
     yield made
     made.close()
@@ -105,7 +106,7 @@ def test_equal_rewards_are_survived(controller: Controller) -> None:
     assert controller.suggest(1)
 
 
-def genotypes_of(name: str, space: SearchSpace, objective: Objective, seed: int) -> list[Genotype]:
+def genotypes_of(name: str, space: StageSpace, objective: Objective, seed: int) -> list[Genotype]:
     made = make_controller(name, space, objective, seed)
     try:
         return [trial.genotype for trial in run(made, 100)]
@@ -114,14 +115,14 @@ def genotypes_of(name: str, space: SearchSpace, objective: Objective, seed: int)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_seed_decides(name: str, space: SearchSpace, objective: Objective) -> None:
+def test_seed_decides(name: str, space: StageSpace, objective: Objective) -> None:
     first, again, other = (genotypes_of(name, space, objective, seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_seed_decides_in_another_process_too(name: str, space: SearchSpace, objective: Objective) -> None:
+def test_seed_decides_in_another_process_too(name: str, space: StageSpace, objective: Objective) -> None:
     code = (
         "from tests.conformance.test_controllers import *; from search_spaces import load_space; "
         f"print(genotypes_of({name!r}, load_space('efficientnet'), make_objective('soft', 400_000_000), 0))"
@@ -133,7 +134,7 @@ UNGUIDED = {"random", "nni:random", "nni:grid", "optuna:random"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in UNGUIDED])
-def test_it_beats_random(name: str, space: SearchSpace, objective: Objective) -> None:
+def test_it_beats_random(name: str, space: StageSpace, objective: Objective) -> None:
     """Best of 300 trials, three seeds: each learning controller is above random."""
 
     def best(controller_name: str, seed: int) -> float:
@@ -144,7 +145,7 @@ def test_it_beats_random(name: str, space: SearchSpace, objective: Objective) ->
             made.close()
 
     ours, random = ([best(controller, seed) for seed in range(3)] for controller in (name, "random"))
-    if ":" in name:  # others' controllers are only held to what they can do
+    if ":" in name:  # controllers of other projects are only held to what they can do
         assert np.mean(ours) > np.mean(random)
     else:
         assert min(ours) > max(random)
@@ -155,7 +156,7 @@ def test_it_beats_random(name: str, space: SearchSpace, objective: Objective) ->
 def test_small_spaces_end(
     name: str, b0: Architecture, kernel_sizes: tuple[int, ...], ratios: tuple[int, ...], size: int
 ) -> None:
-    """A controller that does not repeat itself runs out of suggestions; none loops for ever."""
+    """A controller that does not repeat itself runs out of suggestions; none loops forever."""
     space = tiny_space(b0, kernel_sizes, ratios)
     assert space.size == size
     made = make_controller(name, space, make_objective("hard", 100_000_000), seed=0)
@@ -172,13 +173,54 @@ def test_small_spaces_end(
 @pytest.mark.parametrize("name", ["random", "bayesian"])
 def test_a_space_larger_than_the_first_random_trials_is_used_up_too(name: str, b0: Architecture) -> None:
     stages = [StageChoices((3, 5), (1, 6), (0.0, 0.25), (16, 24), (1,), 2) for _ in range(2)]
-    space = SearchSpace("small", replace(b0, stages=b0.stages[:2]), stages)
+    space = StageSpace("small", replace(b0, stages=b0.stages[:2]), stages)
     made = make_controller(name, space, make_objective("hard", 100_000_000), seed=0)
     found = {str(trial.genotype) for trial in run(made, 300)}
     assert len(found) == space.size == 256
 
 
-def test_a_wrong_name_is_suggested(space: SearchSpace, objective: Objective) -> None:
+@pytest.mark.parametrize("targets", [{"latency_ms": 12}, {"latency_ms": 12, "energy_mj": 200}, {}], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_choices_without_architectures_are_searched(name: str, targets: dict[str, float]) -> None:
+    """Layers with ops of any name and skips, costs that were measured for some networks, and no target at all."""
+    space, objective = layers(), make_objective("hard", targets)
+
+    def found(seed: int) -> list[Trial]:
+        made = make_controller(name, space, objective, seed)
+        try:
+            return run(made, 60)
+        finally:
+            made.close()
+
+    trials = found(0)
+    assert len(trials) == 60
+    assert all(trial.genotype in space for trial in trials)
+    assert [trial.genotype for trial in trials] == [trial.genotype for trial in found(0)]
+    assert [trial.genotype for trial in trials] != [trial.genotype for trial in found(1)]
+
+
+@pytest.mark.parametrize("name", ["random", "bayesian"])
+def test_listed_members_are_used_up_and_nothing_else_is_suggested(name: str) -> None:
+    space = layers()
+    assert space.members is not None
+    made = make_controller(name, space, make_objective("hard", {"latency_ms": 12}), seed=0)
+    rows = space.indices([trial.genotype for trial in run(made, 300)])
+    assert sorted(map(tuple, rows.tolist())) == sorted(map(tuple, space.members.tolist()))
+
+
+def layers() -> ChoiceSpace:
+    """Six layers of four ops; the costs of 200 networks, which are sums over the layers."""
+    ops = {"skip": (0.1, 1), "conv3": (2, 20), "conv5": (3.5, 50), "dwconv 3x3/s1": (1, 12)}
+    product = ChoiceSpace("all", {f"layer{i}": tuple(ops) for i in range(6)})
+    rows = np.unique(product.sample_indices(np.random.default_rng(0), 200), axis=0)
+    genotypes = product.genotypes(rows)
+    costs = [[sum(ops[op][cost] for op in genotype.values()) for genotype in genotypes] for cost in (0, 1)]
+    names = ("latency_ms", "energy_mj")
+    choices = {choice.label: choice.values for choice in product.decisions}
+    return ChoiceSpace("layers", choices, genotypes, dict(zip(names, costs, strict=True)))
+
+
+def test_a_wrong_name_is_suggested(space: StageSpace, objective: Objective) -> None:
     with pytest.raises(ValueError, match="unknown controller 'bayesain'; did you mean 'bayesian'"):
         make_controller("bayesain", space, objective, 0)
 
@@ -189,7 +231,7 @@ def test_list_is_complete() -> None:
     assert set(NAMES) == {"random", "ppo", "reinforce", "bayesian", *nni, *optuna}
 
 
-def test_ppo_leaves_the_global_generator_alone(space: SearchSpace, objective: Objective) -> None:
+def test_ppo_leaves_the_global_generator_alone(space: StageSpace, objective: Objective) -> None:
     import torch
 
     torch.manual_seed(5)
@@ -200,7 +242,7 @@ def test_ppo_leaves_the_global_generator_alone(space: SearchSpace, objective: Ob
 
 
 def asynchronous(controller: Controller, count: int) -> list[Genotype]:
-    """The genotypes of a search with eight workers that end in another order than they began, now and then failing."""
+    """The genotypes of a search with eight workers that end in another order than they started, with failures."""
     rng = np.random.default_rng(0)
     under_way: list[Trial] = []
     found: list[Genotype] = []
@@ -216,8 +258,8 @@ def asynchronous(controller: Controller, count: int) -> list[Genotype]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_workers_may_end_in_any_order(name: str, space: SearchSpace, objective: Objective) -> None:
-    """None loses count of what is under way, and the same order gives the same suggestions."""
+def test_workers_may_end_in_any_order(name: str, space: StageSpace, objective: Objective) -> None:
+    """None loses count of the running trials, and the same order gives the same suggestions."""
     found = []
     for _ in range(2):
         made = make_controller(name, space, objective, seed=0)

@@ -9,7 +9,7 @@ import pytest
 
 from nas.evaluators.base import Evaluator
 from nas.evaluators.registry import EVALUATORS, load_evaluator
-from search_spaces import FieldError, SearchSpace
+from search_spaces import FieldError, StageSpace
 from tests.processes import in_new_process
 
 
@@ -18,7 +18,7 @@ def evaluator(request: pytest.FixtureRequest) -> Evaluator:
     return load_evaluator(request.param)
 
 
-def test_metrics_are_usable_and_in_order(evaluator: Evaluator, space: SearchSpace) -> None:
+def test_metrics_are_usable_and_in_order(evaluator: Evaluator, space: StageSpace) -> None:
     architectures = space.decode_indices(space.sample_indices(np.random.default_rng(0), 50))
     metrics = evaluator.evaluate(architectures)
     assert len(metrics) == 50
@@ -36,7 +36,7 @@ def test_it_says_what_it_means(evaluator: Evaluator) -> None:
     assert "accuracy" in evaluator.meaning or "top-1" in evaluator.meaning
 
 
-def test_what_it_cannot_judge_is_refused_by_field(evaluator: Evaluator, space: SearchSpace) -> None:
+def test_what_it_cannot_judge_is_refused_by_field(evaluator: Evaluator, space: StageSpace) -> None:
     strange = replace(space.template, num_classes=7)
     with pytest.raises(FieldError, match="num_classes"):
         evaluator.check(strange)
@@ -44,7 +44,7 @@ def test_what_it_cannot_judge_is_refused_by_field(evaluator: Evaluator, space: S
         evaluator.evaluate([space.template, strange])
 
 
-def test_same_result_in_another_process(evaluator: Evaluator, space: SearchSpace) -> None:
+def test_same_result_in_another_process(evaluator: Evaluator, space: StageSpace) -> None:
     code = (
         "from nas.evaluators.registry import load_evaluator; from search_spaces import load_space; "
         f"print(load_evaluator({evaluator.name!r}).evaluate([load_space('efficientnet').template]))"

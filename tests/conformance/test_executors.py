@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nas
 from nas.evaluators.base import Metrics
-from nas.executors.base import EXECUTORS, FAULTS, Execution, Executor, Failure
+from nas.evaluators.work import evaluation
+from nas.executors.base import EXECUTORS, FAULTS, Execution, Executor, Failure, execution_of
 from nas.executors.registry import make_executor
-from search_spaces import Architecture
+from nas.studies.engine import run_study
+from search_spaces import Architecture, MnasError
 from tests.conformance import faulty_evaluator as faulty
+from tests.nas.studies import jobs
 
 PLUGIN = str(Path(faulty.__file__))
-# Those that keep a trial's process apart from the search's.
+# Executors that run trials in processes other than the search's.
 APART = {
     "processes": Execution("processes", workers=2, time_limit=3.0, memory_limit=2 * 10**9),
     "ray": Execution("ray", workers=2, time_limit=3.0, memory_limit=2 * 10**9),
@@ -31,7 +35,7 @@ APART = {
 def started(execution: Execution) -> Executor:
     if execution.executor == "ray" and importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed; pip install 'mnas[ray]'")
-    return make_executor(execution, PLUGIN, "efficientnet")
+    return make_executor(execution, evaluation(PLUGIN, "efficientnet"))
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
@@ -103,10 +107,30 @@ def test_a_worker_that_is_lost_costs_its_own_trial(
     assert all(future.result(timeout=60).outcomes == [Metrics(b0.resolution / 1000)] for future in good)
 
 
-def test_ray_takes_the_code_along(tmp_path: Path) -> None:
-    """A node needs neither the project nor the evaluator's file: what runs there is a copy that was sent.
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_jobs_of_a_study_are_done_as_trials_are(name: str, tmp_path: Path) -> None:
+    execution = APART.get(name, Execution(retries=1))
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed; pip install 'mnas[ray]'")
+    payloads = [{"what": "good", "value": value} for value in range(5)]
+    bad = [{"what": "wrong"}, {"what": "refused"}, *([{"what": "segfault"}] if name in APART else [])]
+    asked = jobs.study(*payloads, *bad, needs_all=False)
+    outcomes = run_study(tmp_path / "study", asked, {**execution.as_dict(), "retries": 1})
+    assert [outcome.result["square"] for outcome in outcomes[:5]] == [0, 1, 4, 9, 16]
+    processes = {outcome.result["process"] for outcome in outcomes[:5]}
+    assert (processes == {os.getpid()}) == (name == "in-process")
+    wrong, refused, *died = [outcome.failure for outcome in outcomes[5:]]
+    assert wrong == Failure("error", "RuntimeError: broken 2")
+    assert refused == Failure("refused", "value: 7 is not for me; fix it")
+    assert [failure and failure.kind for failure in died] == ["died"] * (name in APART)
+    tried = [jobs.attempts_in(tmp_path / "study" / job.key) for job in asked.jobs]
+    assert tried == [1] * 5 + [2, 1] + [2] * (name in APART)
 
-    In another folder and without PYTHONPATH, because a worker on the same machine would find the project by them.
+
+def test_ray_takes_the_code_along(tmp_path: Path) -> None:
+    """A node needs neither the project nor the evaluator's file: it runs a copy that was sent.
+
+    In another folder and without PYTHONPATH, because a worker on the same machine would find the project through them.
     """
     pytest.importorskip("ray", reason="ray is not installed; pip install 'mnas[ray]'")
     (tmp_path / "faulty.py").write_text(Path(PLUGIN).read_text())
@@ -114,8 +138,9 @@ def test_ray_takes_the_code_along(tmp_path: Path) -> None:
         "from dataclasses import replace\n"
         "from baselines import load\n"
         "from nas.executors.base import Execution\n"
+        "from nas.evaluators.work import evaluation\n"
         "from nas.executors.registry import make_executor\n"
-        "with make_executor(Execution('ray'), 'faulty.py', 'efficientnet') as executor:\n"
+        "with make_executor(Execution('ray'), evaluation('faulty.py', 'efficientnet')) as executor:\n"
         f"    strange = replace(load('efficientnet_b0').architecture, num_classes={faulty.WHERE})\n"
         "    print(executor.submit([strange]).result().outcomes[0].error)\n"
     )
@@ -141,16 +166,46 @@ def test_trials_run_apart_and_end_with_the_executor(b0: Architecture) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "before", "expected"),
+    [
+        ({}, {}, Execution()),
+        ({"retries": 0}, {}, Execution(retries=0)),
+        ({"workers": 2}, {}, Execution("processes", workers=2)),
+        ({"time_limit": 5.0}, {}, Execution("processes", time_limit=5.0)),
+        ({"workers": 2}, Execution(retries=1).as_dict(), Execution("processes", workers=2, retries=1)),
+        ({"executor": "ray"}, {}, Execution("ray", workers=0)),
+        ({"executor": "ray"}, Execution("processes", workers=2).as_dict(), Execution("ray", workers=0)),
+        ({"cores": 2}, Execution("ray", workers=3).as_dict(), Execution("ray", workers=3, cores=2)),
+        ({"time_limit": None}, Execution("processes", time_limit=5.0).as_dict(), Execution("processes")),
+        (
+            {"executor": "in-process"},
+            Execution("processes", 4, time_limit=5.0, retries=1).as_dict(),
+            Execution(retries=1),
+        ),
+    ],
+)
+def test_where_work_runs(changes: dict[str, Any], before: dict[str, Any], expected: Execution) -> None:
+    assert execution_of(changes, before) == expected
+
+
+def test_long_work_is_apart() -> None:
+    assert execution_of({}, apart=True) == Execution("processes")
+    assert execution_of({"executor": "in-process"}, apart=True) == Execution()
+    with pytest.raises(MnasError, match="unknown execution 'wrkers'; did you mean 'workers'"):
+        execution_of({"wrkers": 2})
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"executor": "proceses"}, "unknown executor 'proceses'; did you mean 'processes'"),
-        ({"workers": 2}, "workers: trials that run in the process of the search itself have none"),
-        ({"time_limit": 5.0}, "time_limit: trials that run in the process"),
-        ({"cores": 2}, "cores: trials that run in the process"),
-        ({"executor": "processes", "time_limit": 3e6}, "time_limit: 3000000.0 is not a number of seconds"),
-        ({"executor": "processes", "time_limit": -1.0}, "time_limit: -1.0 is not a number of seconds"),
+        ({"workers": 2}, "workers: needs trials in processes of their own"),
+        ({"time_limit": 5.0}, "time_limit: needs trials in processes of their own"),
+        ({"cores": 2}, "cores: needs trials in processes of their own"),
+        ({"executor": "processes", "time_limit": 3e6}, "time_limit: 3000000.0 is not a number from 0.001 to 2e"),
+        ({"executor": "processes", "time_limit": -1.0}, "time_limit: -1.0 is not a number"),
         ({"executor": "processes", "memory_limit": 5}, "memory_limit: 5 is not"),
-        ({"executor": "processes", "gpus": 0.5}, "gpus: are given to trials by Ray alone"),
+        ({"executor": "processes", "gpus": 0.5}, "gpus: only ray assigns GPUs to trials"),
         ({"executor": "ray", "gpus": float("nan")}, "gpus: nan is not"),
         ({"retries": -1}, "retries: -1 is not"),
     ],
@@ -163,9 +218,9 @@ def test_what_cannot_be_asked_for(fields: dict[str, object], message: str) -> No
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"workers": 0, "gpus": 0.5}, r"no node has more than 0 GPU, a trial asks for 0\.5"),
-        ({"workers": 1, "cores": 1000}, "CPU, a trial asks for 1000"),
-        ({"workers": 1, "memory_limit": 10**15}, r"memory, a trial asks for 1e\+15"),
+        ({"workers": 0, "gpus": 0.5}, r"no node has more than 0 GPU, one task asks for 0\.5"),
+        ({"workers": 1, "cores": 1000}, "CPU, one task asks for 1000"),
+        ({"workers": 1, "memory_limit": 10**15}, r"memory, one task asks for 1e\+15"),
     ],
 )
 def test_ray_without_room_says_so(fields: dict[str, float], message: str) -> None:

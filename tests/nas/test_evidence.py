@@ -9,18 +9,18 @@ from baselines import BaselineSpec, Provenance, load
 from nas.evaluators.registry import load_evaluator
 from nas.evidence import Comparison, agreement, rank
 from scaling import compound_scale, preset
-from search_spaces import SearchSpace
+from search_spaces import StageSpace
 
 
 @pytest.fixture(scope="module")
-def comparison(space: SearchSpace) -> Comparison:
+def comparison(space: StageSpace) -> Comparison:
     b0 = load("efficientnet_b0")
     smallest = BaselineSpec("smallest", space.template, Provenance("test"))
     scaled = BaselineSpec("scaled", compound_scale(b0.architecture, preset("b3")), Provenance("test"))
-    return Comparison([smallest, scaled, b0], load_evaluator("imagenet"))
+    return Comparison.of([smallest, scaled, b0], load_evaluator("imagenet"))
 
 
-def test_chance_agreement_is_what_random_members_share(space: SearchSpace) -> None:
+def test_chance_agreement_is_what_random_members_share(space: StageSpace) -> None:
     b0 = load("efficientnet_b0").architecture
     chance = agreement(space, b0, b0).chance
     assert round(chance, 1) == 11.6
@@ -29,7 +29,7 @@ def test_chance_agreement_is_what_random_members_share(space: SearchSpace) -> No
     assert shared == pytest.approx(chance, abs=0.1)
 
 
-def test_agreement_counts_equal_choices(space: SearchSpace) -> None:
+def test_agreement_counts_equal_choices(space: StageSpace) -> None:
     b0 = load("efficientnet_b0").architecture
     assert agreement(space, b0, b0).shared == 28
     other = {**space.encode(b0), "stage1_kernel_size": 5, "stage6_num_layers": 1}
@@ -78,7 +78,7 @@ def test_what_the_evaluator_cannot_judge_is_said(comparison: Comparison) -> None
 
 def test_a_network_equals_itself() -> None:
     b0 = load("efficientnet_b0")
-    comparison = Comparison([replace(b0, name="again"), b0], load_evaluator("imagenet"))
+    comparison = Comparison.of([replace(b0, name="again"), b0], load_evaluator("imagenet"))
     assert comparison.differences[0].accuracy == 0
     assert comparison.differences[0].beyond_noise is False
     assert comparison.agreements[0] is not None
@@ -87,7 +87,7 @@ def test_a_network_equals_itself() -> None:
 
 def test_outside_every_space_there_is_neither_agreement_nor_rank() -> None:
     b3 = BaselineSpec("b3", compound_scale(load("efficientnet_b0").architecture, preset("b3")), Provenance("test"))
-    comparison = Comparison([load("efficientnet_b0"), b3], load_evaluator("imagenet"))
+    comparison = Comparison.of([load("efficientnet_b0"), b3], load_evaluator("imagenet"))
     assert comparison.space is None
     assert comparison.agreements == [None]
     assert comparison.ranks == [None, None]

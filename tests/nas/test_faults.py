@@ -1,4 +1,4 @@
-"""What a search survives: trials that fail in every way, interruptions, a full disk, and its own end."""
+"""What a search survives: trials that fail in every way, interruptions, a full disk, and being killed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import nas
 from baselines import load
 from benchmarks import faults
-from nas import journal as journal_module
+from nas import record
 from nas.evaluators import registry
 from nas.evaluators.base import Metrics
-from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.evaluators.imagenet import ImageNetPredictor
+from nas.evaluators.work import evaluation
 from nas.executors import worker
 from nas.executors.base import FAULTS, Execution, Failure
 from nas.executors.registry import make_executor
-from nas.history import Batch, Completion, History
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
 from nas.runs import look_at
-from nas.search import SearchEvents, SearchSettings, _Search, run_search
-from nas.trial import Trial
+from nas.search_loop import SearchEvents, SearchSettings, _Search, run_search
+from nas.trial import Batch, Completion, History, Trial
 from search_spaces import Architecture, MnasError
 from tests.processes import environment
 
@@ -38,7 +40,7 @@ SOFT = make_objective("soft", 400e6)
 
 FAULTY = """
 import os, signal, time
-from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.evaluators.imagenet import ImageNetPredictor
 
 class Faulty(ImageNetPredictor):
     instant = False
@@ -83,7 +85,7 @@ def test_a_search_outlives_every_kind_of_fault(tmp_path: Path) -> None:
         for trial in trials:
             kind = expected(trial.architecture)
             assert (trial.failure and trial.failure.kind) == kind
-            # The third call of a worker may be any trial's; what can pass is tried three times.
+            # A worker's third call may be for any trial; failures that may be temporary are tried three times.
             assert trial.attempts == 3 if kind in ("died", "memory") else trial.attempts <= 3
         assert any(trial.attempts == 2 for trial in trials if trial.failure is None)
         assert list(journal.trials()) == trials
@@ -93,7 +95,7 @@ def test_a_search_outlives_every_kind_of_fault(tmp_path: Path) -> None:
 
 
 class Greedy(ImageNetPredictor):
-    """Has no memory for networks of more than 3.5M parameters."""
+    """Runs out of memory on networks of more than 3.5M parameters."""
 
     name = "greedy"
 
@@ -107,7 +109,7 @@ class Greedy(ImageNetPredictor):
 
 @pytest.mark.parametrize("controller", ["bayesian", "ppo", "nni:regularized-evolution"])
 def test_a_controller_leaves_networks_that_fail(monkeypatch: pytest.MonkeyPatch, controller: str) -> None:
-    """It is told of them as of the worst so far; told nothing, it suggests them until the search gives up."""
+    """They count as the worst so far; a controller that is not told suggests them until the search gives up."""
     monkeypatch.setitem(registry.EVALUATORS, "greedy", Greedy)
     settings = SearchSettings("efficientnet", "greedy", controller, SOFT, 300, 0)
     trials = run_search(settings)
@@ -120,7 +122,7 @@ def test_a_controller_leaves_networks_that_fail(monkeypatch: pytest.MonkeyPatch,
 
 
 class Forbidden(SearchEvents):
-    """Nothing may be done again."""
+    """Events that allow no trial to be done again."""
 
     def completed(self, trials: Sequence[Trial], controller: object) -> None:
         raise AssertionError("a trial was done again")
@@ -177,7 +179,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 ANNOUNCED = """
 import os, time
 from pathlib import Path
-from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.evaluators.imagenet import ImageNetPredictor
 
 class Announced(ImageNetPredictor):
     instant = False
@@ -199,7 +201,7 @@ evaluator = Announced
 
 @pytest.fixture(params=[()])
 def held(tmp_path: Path, request: pytest.FixtureRequest) -> subprocess.Popen[str]:
-    """A search whose third trial waits until there is a file ``go``; with further options where a test gives them."""
+    """A search whose third trial waits for a file ``go``; a test may give further options."""
     (tmp_path / "announced.py").write_text(ANNOUNCED.replace("HERE", str(tmp_path)))
     options = ("--evaluator", "announced.py", "--controller", "random", "--trials", "10", "--out", "run")
     process = search(tmp_path, *options, *request.param)
@@ -211,11 +213,11 @@ def test_the_first_interrupt_finishes_what_is_under_way(held: subprocess.Popen[s
     held.send_signal(signal.SIGINT)
     assert held.stderr is not None
     lines = iter(held.stderr.readline, "")
-    assert any("finishing what is under way; Ctrl-C again ends at once" in line for line in lines)
+    assert any("finishing work in progress; press Ctrl-C again to end at once" in line for line in lines)
     (tmp_path / "go").touch()
     out, err = held.communicate(timeout=60)
     assert held.returncode == 130
-    assert "go on with: mnas search --resume run" in err
+    assert "resume with: mnas search --resume run" in err
     assert "Traceback" not in err
     assert "Found" in out
     assert completions(tmp_path / "run") == 3
@@ -229,7 +231,7 @@ def test_the_first_interrupt_finishes_what_is_under_way(held: subprocess.Popen[s
 def test_an_interrupt_during_the_last_trial_or_before_the_first_success(
     held: subprocess.Popen[str], tmp_path: Path, failing: bool, status: int, state: str
 ) -> None:
-    """The one changes nothing; the other is an interruption and no failure."""
+    """The first changes nothing; the second is an interruption, not a failure."""
     held.send_signal(signal.SIGINT)
     if failing:
         with contextlib.closing(sqlite3.connect(tmp_path / "run" / FILE_NAME)) as connection, connection:
@@ -238,7 +240,7 @@ def test_an_interrupt_during_the_last_trial_or_before_the_first_success(
     (tmp_path / "go").touch()
     out, err = held.communicate(timeout=60)
     assert held.returncode == status, out + err
-    assert ("go on with" in err) == failing
+    assert ("resume with" in err) == failing
     assert "Traceback" not in out + err
     assert look_at(tmp_path / "run").state == state
 
@@ -259,7 +261,7 @@ def test_the_second_interrupt_ends_at_once(
         time.sleep(0.2)
     out, err = held.communicate(timeout=60)
     assert held.returncode == 130
-    assert "go on with: mnas search --resume run" in err
+    assert "resume with: mnas search --resume run" in err
     assert "Traceback" not in err + out
     assert completions(tmp_path / "run") == 2
     worker = int((tmp_path / "worker").read_text())
@@ -292,7 +294,7 @@ def is_gone(process: int) -> bool:
 
 
 def test_a_disk_that_is_full_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
-    """No file may grow beyond 600 KB, which fails as a full disk does."""
+    """No file may grow beyond 600 KB, which fails like a full disk."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000)); "
         "from nas.__main__ import main; "
@@ -330,7 +332,7 @@ def test_a_disk_may_be_full_at_any_moment(tmp_path: Path, size: int) -> None:
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("mnas: ") and "TensorBoard" not in line]
     assert len(said) == (done.returncode == 2)
-    if said and "--resume" in said[0]:  # what is advised works
+    if said and "--resume" in said[0]:  # the advice works
         process = search(tmp_path, "--resume", "run")
         _, err = process.communicate()
         assert process.returncode == 0, err
@@ -338,7 +340,7 @@ def test_a_disk_may_be_full_at_any_moment(tmp_path: Path, size: int) -> None:
 
 NOISY = """
 import multiprocessing, time
-from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.evaluators.imagenet import ImageNetPredictor
 
 class Noisy(ImageNetPredictor):
     instant = False
@@ -366,9 +368,9 @@ def test_what_an_evaluator_prints_is_kept_apart(tmp_path: Path) -> None:
 def test_a_worker_that_never_has_its_evaluator_costs_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "noisy.py").write_text(NOISY)
     monkeypatch.setattr(worker, "START_SECONDS", 1.0)
-    with make_executor(Execution("processes"), f"{tmp_path}/noisy.py:Slow", "efficientnet") as executor:
+    with make_executor(Execution("processes"), evaluation(f"{tmp_path}/noisy.py:Slow", "efficientnet")) as executor:
         (found,) = executor.submit([load("efficientnet_b0").architecture]).result(timeout=60).outcomes
-    assert found == Failure("time", "no evaluator after 1 s")
+    assert found == Failure("time", "was not loaded after 1 s")
 
 
 def test_a_worker_that_cannot_be_started_costs_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,20 +380,37 @@ def test_a_worker_that_cannot_be_started_costs_the_trial(monkeypatch: pytest.Mon
     killed: list[int] = []
     monkeypatch.setattr(worker.SpawnProcess, "start", no_more)
     monkeypatch.setattr(os, "killpg", lambda group, number: killed.append(group))
-    with make_executor(Execution("processes"), "imagenet", "efficientnet") as executor:
+    with make_executor(Execution("processes"), evaluation("imagenet", "efficientnet")) as executor:
         (found,) = executor.submit([load("efficientnet_b0").architecture]).result(timeout=60).outcomes
     assert found == Failure("died", "no worker could be started (Too many open files)")
     assert killed == []
 
 
+def test_workers_of_a_script_without_a_main_guard_name_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import nas\nnas.search(target_macs=180e6, trials=2, workers=1, execution={'executor': 'processes'})\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment()
+    )
+    assert ran.returncode == 1
+    last = ran.stderr.splitlines()[-1]
+    assert "no worker could be started (exit status 1)" in last
+    assert 'if __name__ == "__main__":' in last
+    # The worker failed once, and left no run of its own beside that of the script.
+    assert ran.stderr.count("MnasError: workers: ") == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
 def test_an_evaluator_that_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed; pip install 'mnas[ray]'")
     (tmp_path / "locked.py").write_text(
-        "import threading\nfrom nas.evaluators.imagenet_predictor import ImageNetPredictor\n"
+        "import threading\nfrom nas.evaluators.imagenet import ImageNetPredictor\n"
         "class Locked(ImageNetPredictor):\n    lock = threading.Lock()\nevaluator = Locked\n"
     )
     with pytest.raises(MnasError, match=r"imagenet cannot be sent to other machines .*TypeError"):
-        make_executor(Execution("ray"), f"{tmp_path}/locked.py", "efficientnet")
+        make_executor(Execution("ray"), evaluation(f"{tmp_path}/locked.py", "efficientnet"))
 
 
 def test_a_search_that_is_killed_before_it_began_may_begin_again(
@@ -399,7 +418,7 @@ def test_a_search_that_is_killed_before_it_began_may_begin_again(
 ) -> None:
     settings = SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0)
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module, "_begin", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(record, "_begin", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             Journal.create(tmp_path / "run", settings)
     with Journal.create(tmp_path / "run", settings) as journal:
@@ -439,6 +458,22 @@ def test_a_history_that_contradicts_itself(history: History, message: str) -> No
     settings = SearchSettings("efficientnet", "imagenet", "random", SOFT, 20, 0)
     with pytest.raises(MnasError, match=f"resume: {message}"):
         run_search(settings, history=history)
+
+
+@pytest.mark.parametrize("objective", ["hard", "calibrated"])
+def test_objects_that_workers_cannot_import_are_refused(tmp_path: Path, objective: str) -> None:
+    class Own(ImageNetPredictor):
+        """Keeps the name of what it inherits, but is another evaluator."""
+
+        def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
+            return [Metrics(0.5) for _ in architectures]
+
+    chosen: dict[str, Any] = {"evaluator": Own(), "objective": objective, "controller": "random", "trials": 5}
+    for fields in ({"workers": 2}, {"execution": {"time_limit": 5.0}}, {"execution": {"executor": "processes"}}):
+        with pytest.raises(MnasError, match=r"trials cannot run in other processes: .*Own is defined where"):
+            nas.search(**chosen, **fields, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    assert nas.search(**chosen, out=tmp_path / "run").best.metrics == Metrics(0.5)
 
 
 @pytest.mark.slow

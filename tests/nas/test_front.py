@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from nas.front import pareto_front, retargeted
+from nas.__main__ import main
+from nas.front import fronted, pareto_front, retargeted
+from nas.journal import Journal
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.search_loop import SearchSettings, run_search
 from nas.trial import Trial, best_trial
-from search_spaces import MnasError, SearchSpace
+from search_spaces import MnasError, StageSpace
+from tests.trials import write
+
+SETTINGS = SearchSettings("efficientnet", "imagenet", "random", make_objective("hard", 400e6), 200, 0)
 
 
 @pytest.fixture(scope="module")
 def trials() -> list[Trial]:
-    return run_search(SearchSettings("efficientnet", "imagenet", "random", make_objective("hard", 400e6), 200, 0))
+    return run_search(SETTINGS)
 
 
 @pytest.mark.parametrize("cost", ["macs", "params", "a100-throughput", "zcu102-latency"])
-def test_the_front_is_what_nothing_dominates(space: SearchSpace, trials: list[Trial], cost: str) -> None:
+def test_the_front_is_what_nothing_dominates(space: StageSpace, trials: list[Trial], cost: str) -> None:
     front = pareto_front(space, trials, cost)
     sign = -1 if cost.endswith("throughput") else 1
     values = {t.number: (sign * t.costs[0], t.metrics.accuracy) for t in front if t.metrics}
@@ -29,13 +36,13 @@ def test_the_front_is_what_nothing_dominates(space: SearchSpace, trials: list[Tr
     assert list(values.values()) == sorted(values.values())
 
 
-def pareto_points(space: SearchSpace, trials: list[Trial], cost: str, sign: int) -> dict[int, tuple[float, float]]:
+def pareto_points(space: StageSpace, trials: list[Trial], cost: str, sign: int) -> dict[int, tuple[float, float]]:
     from nas.front import with_costs
 
     return {t.number: (sign * t.costs[0], t.metrics.accuracy) for t in with_costs(space, trials, [cost]) if t.metrics}
 
 
-def test_another_target_needs_no_evaluation(space: SearchSpace, trials: list[Trial]) -> None:
+def test_another_target_needs_no_evaluation(space: StageSpace, trials: list[Trial]) -> None:
     best = retargeted(space, trials, make_objective("hard", 300e6))
     assert best is not None
     below = [trial for trial in trials if trial.cost.macs <= 300e6 and trial.metrics]
@@ -47,6 +54,26 @@ def test_another_target_needs_no_evaluation(space: SearchSpace, trials: list[Tri
     assert fast.costs[0] >= 9000
 
 
-def test_unknown_costs(space: SearchSpace, trials: list[Trial]) -> None:
+def test_unknown_costs(space: StageSpace, trials: list[Trial]) -> None:
     with pytest.raises(MnasError, match="unknown target 'mac'; did you mean 'macs'"):
         pareto_front(space, trials, "mac")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--objective", "soft"], "objective: --objective needs a target; add --target-macs or --target"),
+        (["--exponent", "-0.5"], "exponent: --exponent needs a target; add --target-macs or --target"),
+        (["--target-macs", "300M", "--objective", "sotf"], "unknown objective 'sotf'; did you mean 'soft'"),
+    ],
+)
+def test_an_objective_needs_a_target(
+    tmp_path: Path, trials: list[Trial], capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    with Journal.create(tmp_path / "run", SETTINGS) as journal:
+        write(journal, trials)
+    assert main(["front", str(tmp_path / "run"), *options]) == 2
+    assert message in capsys.readouterr().err
+    with Journal.open(tmp_path / "run") as journal:
+        assert fronted(journal).objective is None
+        assert fronted(journal, targets={"macs": 300e6}).objective == make_objective("hard", 300e6)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from nas.executors.base import Failure
-from nas.freeze import spec_of_trial
-from nas.journal import FILE_NAME, Journal
+from nas.found import spec_of_trial
+from nas.journal import Journal, resume_command
+from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.search_loop import SearchSettings, run_search
 from nas.trial import Trial, best_trial
 from search_spaces import MnasError
 from tests.trials import write
@@ -64,14 +65,14 @@ def test_a_batch_is_written_whole_or_not_at_all(folder: Path, trials: list[Trial
 
 def test_a_folder_with_anything_in_it_is_left_alone(folder: Path, tmp_path: Path) -> None:
     before = (folder / FILE_NAME).read_bytes()
-    with pytest.raises(MnasError, match="holds a run already"):
+    with pytest.raises(MnasError, match="already holds a run"):
         Journal.create(folder, SETTINGS)
     assert (folder / FILE_NAME).read_bytes() == before
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("mine")
-    with pytest.raises(MnasError, match="is there already and is not empty"):
+    with pytest.raises(MnasError, match="already exists and is not empty"):
         Journal.create(tmp_path / "notes", SETTINGS)
-    with pytest.raises(MnasError, match="is there already"):
+    with pytest.raises(MnasError, match="already exists"):
         Journal.create(tmp_path / "notes" / "mine.txt", SETTINGS)
     assert [file.name for file in (tmp_path / "notes").iterdir()] == ["mine.txt"]
 
@@ -156,3 +157,17 @@ def test_closing_while_another_reads(tmp_path: Path, trials: list[Trial]) -> Non
     reader.close()
     with Journal.open(tmp_path / "run") as again:
         assert again.count() == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"space": "efficientnet", "evaluator": "imagenet", "objective": {"form": "hard"}}, ""),
+        ({"space": "efficientnet", "evaluator": "mine.py:Mine", "objective": {"form": "hard"}}, " --allow-code"),
+        ({"space": "own.py", "evaluator": "imagenet"}, " --allow-code"),
+    ],
+)
+def test_the_command_that_resumes_allows_code_where_the_run_names_some(
+    settings: dict[str, object], expected: str
+) -> None:
+    assert resume_command(Path("my run"), settings) == f"mnas search --resume 'my run'{expected}"

@@ -12,11 +12,12 @@ import pytest
 from nas.__main__ import main
 from nas.check import check_controller, check_evaluator, check_space
 from nas.controllers.registry import CONTROLLERS
-from nas.evaluators.registry import EVALUATORS, load_evaluator
-from search_spaces import SPACES, MnasError, SearchSpace, load_space, plugins
+from nas.evaluators.registry import EVALUATORS, _load_evaluator, load_evaluator
+from search_spaces import SPACES, MnasError, StageSpace, load_space, plugins
+from search_spaces.registry import _load_space
 
 GOOD = """
-from search_spaces import Architecture, SearchSpace, StageChoices, load_space
+from search_spaces import Architecture, StageSpace, StageChoices, load_space
 from dataclasses import replace
 from nas.evaluators.base import Evaluator, Metrics
 from nas.controllers.random import RandomController
@@ -25,7 +26,7 @@ SMALLEST = StageChoices((3,), (1,), (0.0,), (16,), (1,), 1)
 
 def space():
     b0 = load_space("efficientnet")
-    return SearchSpace("own", replace(b0.template, resolution=64), b0.stages)
+    return StageSpace("own", replace(b0.template, resolution=64), b0.stages)
 
 class Depth(Evaluator):
     name = "depth"
@@ -45,8 +46,8 @@ controller = RandomController
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    load_space.cache_clear()
-    load_evaluator.cache_clear()
+    _load_space.cache_clear()
+    _load_evaluator.cache_clear()
     plugins._run_file.cache_clear()
     Path("own.py").write_text(GOOD)
     return tmp_path
@@ -58,7 +59,7 @@ def test_a_search_with_everything_of_ones_own(capsys: pytest.CaptureFixture[str]
     assert main(["search", *own, "--target-macs", "40M", "--trials", "30", "--out", "run", "--json"]) == 0
     best = json.loads(capsys.readouterr().out)["best"]
     assert best["macs"] <= 40_000_000
-    # Whoever is given that folder must not run its code unasked.
+    # Somebody who is given this folder must not run its code unasked.
     for command in (["freeze", "run", "--name", "x"], ["front", "run"], ["finalists", "run"]):
         assert main(command) == 2
         assert "names the Python file own.py" in capsys.readouterr().err
@@ -97,8 +98,50 @@ def test_the_example_of_the_documentation(capsys: pytest.CaptureFixture[str]) ->
 def test_checker_passes_what_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "own.py"]) == 0
     out = capsys.readouterr().out
-    assert out.count("  ok  ") == 13
+    assert out.count("  ok  ") == 14
     assert "WRONG" not in out
+
+
+CHOICES = """
+from nas.evaluators.base import Evaluator, Metrics
+from search_spaces import ChoiceSpace
+
+OPS = {"conv": 3.0, "dwconv": 1.5, "skip": 0.5}
+space = ChoiceSpace("own", {f"layer{i}": tuple(OPS) for i in range(5)})
+
+
+class Sum(Evaluator):
+    name = "sum"
+    meaning = "an accuracy made up from the ops"
+
+    def check(self, network):
+        pass
+
+    def evaluate(self, networks, seed=0):
+        return [Metrics(sum(OPS[op] for op in network.genotype.values()) / 20) for network in networks]
+
+
+evaluator = Sum
+"""
+
+
+@pytest.mark.usefixtures("here")
+def test_choices_of_a_persons_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """A space without architectures, and an evaluator that judges its choices, in worker processes too."""
+    Path("choices.py").write_text(CHOICES)
+    assert main(["check", "choices.py"]) == 0
+    assert "WRONG" not in capsys.readouterr().out
+    assert main(["spaces", "choices.py"]) == 0
+    assert "243" in capsys.readouterr().out
+    own = ["search", "--space", "choices.py", "--evaluator", "choices.py", "--trials", "40", "--out", "run"]
+    assert main([*own, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["best"]["genotype"] == {f"layer{i}": "conv" for i in range(5)}
+    assert (found["best"]["place"], found["assumed"], found["best"]["costs"]) == (None, None, {})
+    assert main(["front", "run", "--allow-code"]) == 2
+    assert "the space 'choices.py' has no cost" in capsys.readouterr().err
+    assert main(["search", "--space", "choices.py", "--trials", "5"]) == 2
+    assert "evaluator: imagenet judges architectures, and the space has none" in capsys.readouterr().err
 
 
 BROKEN = {
@@ -106,8 +149,11 @@ BROKEN = {
     "accuracy 3.0 is not in [0, 1]": ("Metrics(architecture.num_blocks / 30)", "Metrics(3.0)"),
     "a result is a float and not Metrics": ("Metrics(architecture.num_blocks / 30)", "0.5"),
     "1 results for 5 architectures": ("for architecture in architectures]", "for architecture in architectures[:1]]"),
-    "gave other metrics": ("architecture.num_blocks / 30", "__import__('random').random()"),
-    "another seed gives other metrics": ("architecture.num_blocks / 30", "architecture.num_blocks / 30 / (1 + seed)"),
+    "gave different metrics": ("architecture.num_blocks / 30", "__import__('random').random()"),
+    "another seed gives different metrics": (
+        "architecture.num_blocks / 30",
+        "architecture.num_blocks / 30 / (1 + seed)",
+    ),
     "it has one network": ("b0.stages)", "[SMALLEST] * 7)"),
 }
 
@@ -121,17 +167,17 @@ def test_checker_finds_what_does_not(capsys: pytest.CaptureFixture[str], message
     assert main(["check", "own.py"]) == 2
     out, err = capsys.readouterr()
     assert message.removeprefix("name: ") in out + err
-    assert ("WRONG" in out and "rules do not hold" in err) or "is not a text" in err
+    assert ("WRONG" in out and " not hold; see above" in err) or "is not a text" in err
 
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("content", "option", "message"),
     [
-        ("x = 1\n\nraise KeyError('what')", "--space", "own.py: line 3: KeyError: \"'what'\"; mend the file"),
+        ("x = 1\n\nraise KeyError('what')", "--space", "own.py: line 3: KeyError: \"'what'\"; fix the file"),
         ("x = (", "--space", "SyntaxError"),
         ("", "--space", "space: own.py defines no 'space'"),
-        ("space = 3", "--space", "space: own.py gives a int; it must be a SearchSpace"),
+        ("space = 3", "--space", "space: own.py gives a int; it must be a Space, or return one"),
         ("evaluator = 3", "--evaluator", "evaluator: own.py gives a int; it must be an Evaluator"),
         ("controller = 3", "--controller", "controller: own.py is a int; it must be a class or a function"),
         ("controller = lambda *_: 3", "--controller", "controller: own.py gives a int; it must be a Controller"),
@@ -148,24 +194,24 @@ def test_broken_files_are_one_line(capsys: pytest.CaptureFixture[str], content: 
 
 
 def test_a_missing_file() -> None:
-    with pytest.raises(MnasError, match=r"space: there is no file .*nowhere.py; check the path"):
+    with pytest.raises(MnasError, match=r"space: .*nowhere.py not found; check the path"):
         load_space("nowhere.py")
 
 
-def test_installed_plugins(monkeypatch: pytest.MonkeyPatch, space: SearchSpace) -> None:
+def test_installed_plugins(monkeypatch: pytest.MonkeyPatch, space: StageSpace) -> None:
     """Entry points of other packages, as ``importlib.metadata`` lists them."""
     entries = [
         EntryPoint("small", "search_spaces.efficientnet:efficientnet_space", "mnas.spaces"),
         EntryPoint("gone", "no_such_package:space", "mnas.spaces"),
     ]
     monkeypatch.setattr(plugins, "entry_points", lambda group: [e for e in entries if e.group == group])
-    load_space.cache_clear()
+    _load_space.cache_clear()
     assert load_space("small").size == space.size
     with pytest.raises(MnasError, match=r"space: gone cannot be loaded .*ModuleNotFoundError"):
         load_space("gone")
     with pytest.raises(MnasError, match="unknown space 'smal'; did you mean 'small'"):
         load_space("smal")
-    load_space.cache_clear()
+    _load_space.cache_clear()
 
 
 @pytest.mark.parametrize("name", sorted(SPACES))
@@ -174,7 +220,7 @@ def test_our_spaces_pass_the_checker(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EVALUATORS))
-def test_our_evaluators_pass_the_checker(name: str, space: SearchSpace) -> None:
+def test_our_evaluators_pass_the_checker(name: str, space: StageSpace) -> None:
     assert not [finding for finding in check_evaluator(load_evaluator(name), space) if finding.problem]
 
 

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as one that never was."""
+"""A run that is killed and resumed ends like one that was never killed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from nas.__main__ import main
-from nas.journal import FILE_NAME, Journal
+from nas.journal import Journal
+from nas.journal_format import FILE_NAME
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.search_loop import SearchSettings, run_search
 from search_spaces import MnasError
 from tests.processes import environment
 from tests.trials import write
 
 SLOW = """
 import time
-from nas.evaluators.imagenet_predictor import ImageNetPredictor
+from nas.evaluators.imagenet import ImageNetPredictor
 
 class Slow(ImageNetPredictor):
     instant = False
@@ -83,7 +84,7 @@ def written(journal: Path) -> int:
 
 @pytest.fixture
 def half(tmp_path: Path) -> Path:
-    """A run of 100 trials of which 48 are written."""
+    """A run of 100 trials, 48 of which are recorded."""
     settings = SearchSettings("efficientnet", "imagenet", "ppo", make_objective("hard", 300e6), 100, 0)
     trials = run_search(settings)
     with Journal.create(tmp_path / "run", settings) as journal:

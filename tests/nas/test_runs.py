@@ -1,22 +1,29 @@
-"""`mnas runs` and `mnas trials`, on a run with failures, one that is not done, one of a stranger and one with code."""
+"""`mnas runs` and `mnas trials`, on a run with failures, an unfinished one, one from a stranger and one with code."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from baselines import load
 from baselines.owner import is_owned
+from baselines.spec import write_spec
+from baselines.training.folder import locked
+from baselines.training.recipe import load_recipe
 from nas.__main__ import main
 from nas.executors.base import Failure
 from nas.journal import Journal
 from nas.objective import make_objective
-from nas.search import SearchSettings, run_search
+from nas.runs import look_at
+from nas.search_loop import SearchSettings, run_search
+from nas.studies.engine import run_study
 from nas.trial import best_trial
+from tests.nas.studies import jobs
 from tests.processes import in_new_process
 from tests.trials import write
 
@@ -58,8 +65,10 @@ def test_runs_say_how_far_they_are(runs: Path, capsys: pytest.CaptureFixture[str
     assert {name: line["state"] for name, line in lines.items()} == {name: state[0] for name, state in states.items()}
     assert int(lines["whole"]["best_number"]) == best.number
     assert main(["runs", str(runs)]) == 0
+    assert {line["kind"] for line in lines.values()} == {"search"}
     text = " ".join(capsys.readouterr().out.split())
     assert "shortened schedule" in text
+    assert "search complete 60/60" in text
     assert "not a usable journal" in text
 
 
@@ -85,7 +94,7 @@ def test_trials_as_json_csv_and_tables(runs: Path, capsys: pytest.CaptureFixture
     assert main(["trials", str(runs / "whole"), "--failed"]) == 0
     assert "MemoryError: [red] too much" in capsys.readouterr().out
     assert main(["trials", str(runs / "whole"), "--top", "3"]) == 0
-    assert "3 shown of 59 that succeeded; 1 failed, 0 are to do" in " ".join(capsys.readouterr().out.split())
+    assert "3 shown of 59 that succeeded; 1 failed." in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_csv_of_trials_is_a_table_for_a_search(
@@ -102,10 +111,10 @@ def test_a_csv_of_trials_is_a_table_for_a_search(
 
 def test_looking_at_a_run_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(
-        "from nas.evaluators.imagenet_predictor import ImageNetPredictor as evaluator\nprint('it ran')"
+        "from nas.evaluators.imagenet import ImageNetPredictor as evaluator\nprint('it ran')"
     )
     arguments = ["search", "--evaluator", f"{tmp_path}/mine.py", "--trials", "10", "--out", str(tmp_path / "run")]
-    # In a process of its own: a file runs once in a process, and this one must not have run it.
+    # In a new process: a file runs once per process, and this one must not have run it.
     assert "it ran" in in_new_process(f"from nas.__main__ import main; main({arguments!r})")
     for command in (["runs", str(tmp_path)], ["trials", str(tmp_path / "run")]):
         assert main(command) == 0
@@ -121,8 +130,65 @@ def test_what_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_resumed_run_keeps_its_settings(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for controller in ("ppo", "bayesian"):  # the second is what a new run would have
+    for controller in ("ppo", "bayesian"):  # the second is the default
         assert main(["search", "--resume", str(runs / "half"), "--controller", controller]) == 2
-        assert "has its own settings; leave --controller out" in capsys.readouterr().err
+        assert "--controller cannot be combined with --resume" in capsys.readouterr().err
     assert main(["search", "--resume", str(runs / "half"), "--trials", "20"]) == 2
     assert "trials: 20 is less than the 30 that the run has" in capsys.readouterr().err
+
+
+def test_trainings_and_studies_stand_beside_searches(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files are made by hand, as docs/training.md describes them; nested jobs are not listed."""
+    (tmp_path / "search").symlink_to(runs / "whole")
+    recipe = asdict(load_recipe("proxy").with_values(epochs=4))
+    for name, files in (("whole", ("weights.safetensors",)), ("half", ("checkpoint.pt",)), ("study/job0", ())):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "training.json").write_text(json.dumps({"data": "images", "recipe": recipe, "classes": ["a", "b"]}))
+        write_spec(load("efficientnet_b0"), folder / "spec.yaml")
+        lines = ["0.9,0.1,0.25", "0.8,0.1,0.75", "0.7,0.1,0.5", "0.7,0.1,0.5"][: 4 if name == "whole" else 3]
+        rows = [f"{epoch},{10 * epoch},{line}" for epoch, line in enumerate(lines, 1)]
+        (folder / "history.csv").write_text("epoch,step,loss,learning_rate,val_accuracy\n" + "\n".join(rows) + "\n")
+        for file in files:
+            (folder / file).touch()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "training.json").write_text("{")
+    study = jobs.study({"what": "good"}, {"what": "refused"}, {"what": "good"}, needs_all=False)
+    run_study(tmp_path / "study", study, beside=("job0",))
+    assert main(["runs", str(tmp_path), "--json"]) == 0
+    found = {Path(run["folder"]).name: run for run in json.loads(capsys.readouterr().out)["runs"]}
+    columns = ("kind", "state", "done", "failed", "wanted", "accuracy")
+    assert {name: tuple(run[column] for column in columns) for name, run in found.items()} == {
+        "search": ("search", "complete", 60, 1, 60, found["search"]["best"]["accuracy"]),
+        "whole": ("training", "complete", 4, 0, 4, 0.75),
+        "half": ("training", "interrupted", 3, 0, 4, 0.75),
+        "broken": ("training", "unreadable", 0, 0, 0, None),
+        "study": ("test", "complete", 2, 1, 3, None),
+    }
+    assert main(["runs", str(tmp_path), "--csv"]) == 0
+    lines_of = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["kind"] for line in lines_of] == ["training", "training", "search", "test", "training"]
+    assert lines_of[1]["best_accuracy"] == "0.75"
+    assert main(["runs", str(tmp_path)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("training interrupted 3/4", "test complete 2/3", "1 job failed", "75.00 %", "on its validation part"):
+        assert part in text
+    with locked(tmp_path / "half"):
+        assert look_at(tmp_path / "half").state == "running"
+    for name, what in (("study", "holds a study, expected a search"), ("half", "holds a training, expected a search")):
+        for command in (["trials"], ["front"], ["freeze", "--name", "x"], ["finalists"]):
+            assert main([command[0], str(tmp_path / name), *command[1:]]) == 2
+            assert what in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", ["1,10,0.9,0.1,nan", "1,10,0.9,0.1,x", "one,10,0.9,0.1,0.5", "1,10"])
+def test_a_history_changed_by_hand(tmp_path: Path, row: str) -> None:
+    recipe = asdict(load_recipe("proxy"))
+    (tmp_path / "training.json").write_text(json.dumps({"data": "images", "recipe": recipe}))
+    write_spec(load("efficientnet_b0"), tmp_path / "spec.yaml")
+    (tmp_path / "history.csv").write_text(f"epoch,step,loss,learning_rate,val_accuracy\n{row}\n")
+    run = look_at(tmp_path)
+    assert run.state == "unreadable"
+    assert str(tmp_path / "history.csv") in str(run.problem)

@@ -1,4 +1,4 @@
-"""What a search must reach, from twenty seeds; the best known comes from hill climbs that know the predictor."""
+"""What a search must reach, over twenty seeds; the best known networks are from hill climbs on the predictor."""
 
 from __future__ import annotations
 

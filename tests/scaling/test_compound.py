@@ -1,4 +1,4 @@
-"""Scaling against the released networks and the published rule."""
+"""Scaling, compared with the released networks and the published rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scaling import PRESETS, Coefficients, coefficients, compound_scale, preset,
 from search_spaces import Architecture, FieldError, MnasError, architecture_cost
 from search_spaces.network import build_network
 
-# Exact params and MACs at native resolution: torchvision's num_params; B2's MACs counted at 260 px.
+# Exact params and MACs at each network's own resolution: torchvision's num_params; B2's MACs are counted at 260 px.
 RELEASED = {
     "b0": (5_288_548, 385_814_752),
     "b1": (7_794_184, 686_802_832),
@@ -25,7 +25,7 @@ RELEASED = {
     "b6": (43_040_704, 19_067_593_536),
     "b7": (66_347_960, 37_745_884_192),
 }
-# With 10 and 100 classes, for B0, B4 and B7.
+# Params with 10 and with 100 classes.
 OTHER_CLASSES = {"b0": (4_020_358, 4_135_648), "b4": (17_566_546, 17_727_916), "b7": (63_812_570, 64_043_060)}
 
 
@@ -38,7 +38,7 @@ def test_presets_are_the_released_networks(b0: Architecture, name: str) -> None:
         assert sum(parameter.numel() for parameter in build_network(scaled).parameters()) == cost.params
 
 
-def test_preset_0_changes_nothing(b0: Architecture) -> None:
+def test_preset_b0_changes_nothing(b0: Architecture) -> None:
     assert compound_scale(b0, preset("b0")) == b0
 
 
@@ -78,7 +78,7 @@ def test_round_repeats(repeats: int, depth: float, expected: int) -> None:
     assert round_repeats(repeats, depth) == expected
 
 
-def test_the_rule_is_not_the_presets(b0: Architecture) -> None:
+def test_the_rule_differs_from_the_presets(b0: Architecture) -> None:
     rule = coefficients(1, b0)
     assert (rule.depth, rule.width, rule.resolution) == (pytest.approx(1.2), pytest.approx(1.1), 256)
     assert rule != PRESETS["b1"]
@@ -105,7 +105,7 @@ def test_single_dimensions_of_table_7(b0: Architecture) -> None:
 
 
 @given(st.floats(-4, 12), st.integers(32, 700), st.sampled_from((1, 2)))
-def test_the_rule_never_goes_the_wrong_way(phi: float, resolution: int, stem_stride: int) -> None:
+def test_the_rule_changes_the_resolution_in_the_direction_of_phi(phi: float, resolution: int, stem_stride: int) -> None:
     net = load("efficientnet_b0").architecture
     base = replace(net, resolution=resolution, stem=replace(net.stem, stride=stem_stride))
     side = coefficients(phi, base).resolution
@@ -132,12 +132,12 @@ def test_growing_never_shrinks(width: float, depth: float, resolution: int) -> N
         (lambda: coefficients(100, load("efficientnet_b0").architecture), "phi"),
     ],
 )
-def test_wrong_coefficients_are_named(make: object, path: str) -> None:
+def test_errors_name_the_wrong_coefficient(make: object, path: str) -> None:
     with pytest.raises(FieldError) as error:
         make()  # type: ignore[operator]
     assert error.value.path == path
 
 
-def test_unknown_preset_is_suggested() -> None:
+def test_unknown_preset_gets_a_suggestion() -> None:
     with pytest.raises(MnasError, match="unknown preset 'b33'; did you mean 'b3'"):
         preset("b33")

@@ -7,7 +7,8 @@ import pytest
 
 from search_spaces import Architecture, ConvLayer, FieldError, MBConv, Stage
 
-# EfficientNet-B0's blocks as tensorflow/tpu efficientnet_model.py builds them: input, hidden, squeeze channels, skip.
+# EfficientNet-B0's blocks as tensorflow/tpu efficientnet_model.py builds them: input, hidden and squeeze channels, and
+# whether the block has a skip.
 B0_BLOCKS = [
     (32, 32, 8, False),
     (16, 96, 4, False),
@@ -64,7 +65,7 @@ def test_frozen(b0: Architecture) -> None:
         ({"bn_momentum": "0.1"}, "bn_momentum"),
     ],
 )
-def test_wrong_field_is_named(b0: Architecture, change: dict[str, object], path: str) -> None:
+def test_errors_name_the_wrong_field(b0: Architecture, change: dict[str, object], path: str) -> None:
     with pytest.raises(FieldError) as error:
         replace(b0, **change)  # type: ignore[arg-type]
     assert error.value.path == path
@@ -92,12 +93,12 @@ def test_parts_check_themselves(make: object, path: str) -> None:
     assert error.value.path == path
 
 
-def test_near_activation_is_suggested(b0: Architecture) -> None:
+def test_unknown_activation_gets_a_suggestion(b0: Architecture) -> None:
     with pytest.raises(FieldError, match="did you mean 'swish'"):
         replace(b0, activation="swich")
 
 
-def test_a_field_error_survives_the_way_between_processes() -> None:
+def test_a_field_error_can_be_pickled() -> None:
     error = FieldError("stages[0].op", "is unknown")
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.path, copy.problem, str(copy)) == (error.path, error.problem, str(error))

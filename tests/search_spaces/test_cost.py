@@ -1,4 +1,4 @@
-"""The closed-form cost against published numbers and against other counters."""
+"""The closed-form cost, compared with published numbers and with other counters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
-from search_spaces import Architecture, SearchSpace, architecture_cost, layer_costs, part_costs
+from search_spaces import Architecture, StageSpace, architecture_cost, layer_costs, part_costs
 from search_spaces.network import build_network
 from tests.search_spaces.strategies import architectures
 
@@ -23,7 +23,7 @@ def module_params(architecture: Architecture) -> int:
 
 
 def torch_macs(architecture: Architecture) -> int:
-    """MACs as torch's own counter has them; it says 2 for a multiply-add."""
+    """MACs from torch's own counter, which counts 2 for a multiply-add."""
     with torch.device("meta"):
         network = build_network(architecture).eval()
         image = torch.empty(1, 3, architecture.resolution, architecture.resolution)
@@ -35,7 +35,7 @@ def torch_macs(architecture: Architecture) -> int:
 
 
 def fvcore_macs(architecture: Architecture) -> int:
-    """MACs of convolutions and linear layers as fvcore has them."""
+    """MACs of convolutions and linear layers from fvcore."""
     from fvcore.nn import FlopCountAnalysis
 
     logging.getLogger("fvcore").setLevel(logging.ERROR)
@@ -92,7 +92,7 @@ def test_any_architecture_against_torch(architecture: Architecture) -> None:
     assert cost.params == module_params(architecture)
 
 
-def test_random_members_against_torch(space: SearchSpace) -> None:
+def test_random_members_against_torch(space: StageSpace) -> None:
     rows = space.sample_indices(np.random.default_rng(0), 200)
     for architecture in space.decode_indices(rows):
         cost = architecture_cost(architecture)
@@ -100,13 +100,13 @@ def test_random_members_against_torch(space: SearchSpace) -> None:
 
 
 @pytest.mark.slow
-def test_random_members_against_fvcore(space: SearchSpace) -> None:
+def test_random_members_against_fvcore(space: StageSpace) -> None:
     rows = space.sample_indices(np.random.default_rng(1), 200)
     for architecture in space.decode_indices(rows):
         assert architecture_cost(architecture).macs == fvcore_macs(architecture)
 
 
-def test_activations_are_outputs_of_convolutions(space: SearchSpace) -> None:
+def test_activations_are_outputs_of_convolutions(space: StageSpace) -> None:
     architecture = space.decode_indices(space.sample_indices(np.random.default_rng(2), 1))[0]
     network = build_network(architecture).eval()
     sizes: list[int] = []
@@ -118,9 +118,9 @@ def test_activations_are_outputs_of_convolutions(space: SearchSpace) -> None:
     assert architecture_cost(architecture).activations == sum(sizes)
 
 
-def test_every_measured_network_has_the_counts_of_its_authors(accel_nasbench: Path, space: SearchSpace) -> None:
-    """4612 rows: params as published, and MACs by thop's rules, of which ours are the main part."""
-    from nas.evaluators.accel_nasbench import genotype_of
+def test_every_measured_network_has_its_published_counts(accel_nasbench: Path, space: StageSpace) -> None:
+    """4612 rows: params as published, and MACs by thop's rules, which add norms, gates and pooling to ours."""
+    from nas.predictors.accel_nasbench import genotype_of
 
     rows = 0
     for file in ("train.csv", "valid.csv"):

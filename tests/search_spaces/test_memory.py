@@ -1,4 +1,4 @@
-"""Closed-form memory against what autograd keeps, and against the lifetimes in a traced graph."""
+"""Closed-form memory, compared with what autograd keeps and with the lifetimes in a traced graph."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, fx, nn
 
 from baselines import load
 from baselines.memory import measured_peak
-from search_spaces import Architecture, SearchSpace, layer_costs
+from search_spaces import Architecture, StageSpace, layer_costs
 from search_spaces.memory import layer_memory, network_memory
 from search_spaces.network import SameConv2d, build_network
 from tests.search_spaces.strategies import architectures
 
 
 def kept_by_autograd(architecture: Architecture) -> int:
-    """Elements that autograd keeps for one image more in the batch."""
+    """Elements that autograd keeps per additional image in the batch."""
     network = build_network(architecture).train()
 
     def kept(batch: int) -> int:
@@ -29,7 +29,7 @@ def kept_by_autograd(architecture: Architecture) -> int:
 
         def pack(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
-            # Held on to, so that no other tensor gets its address.
+            # Keep a reference, so no other tensor gets the same address.
             storages[storage.data_ptr()] = (storage.nbytes() // tensor.element_size(), tensor)
             return tensor
 
@@ -52,7 +52,7 @@ class Tracer(fx.Tracer):
 
 
 def peak_of_graph(architecture: Architecture) -> int:
-    """The most that lives at once when the traced network runs, norms, activations, sums and gates in place."""
+    """Peak of live elements when the traced network runs with norms, activations, sums and gates in place."""
     network = build_network(architecture).eval()
     graph = Tracer().trace(network)
     side = architecture.resolution
@@ -112,7 +112,7 @@ def test_specs(name: str) -> None:
 
 
 def peak_of_training(architecture: Architecture, images: int, *, recompute: bool) -> int:
-    """Bytes of tensors that a step makes and holds at once."""
+    """Peak of the bytes of tensors that a training step allocates."""
     network = build_network(architecture)
     network.recompute = recompute
     inputs = torch.randn(images, 3, architecture.resolution, architecture.resolution)
@@ -124,7 +124,7 @@ def peak_of_training(architecture: Architecture, images: int, *, recompute: bool
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_peak_of_a_step(name: str, recompute: bool) -> None:
-    """What one image more takes is within 15 % of the closed form, gradients of maps included."""
+    """The peak per additional image, gradients of maps included, is within 15 % of the closed form."""
     architecture = replace(load(name).architecture, resolution=128)
     memory = network_memory(architecture)
     measured = peak_of_training(architecture, 4, recompute=recompute)
@@ -141,7 +141,7 @@ def test_any_architecture(architecture: Architecture) -> None:
     assert memory.training == kept_by_autograd(architecture)
 
 
-def test_layers_are_those_of_the_cost(space: SearchSpace) -> None:
+def test_layers_have_the_names_of_the_cost(space: StageSpace) -> None:
     for architecture in space.decode_indices(space.sample_indices(np.random.default_rng(0), 20)):
         assert [layer.name for layer in layer_memory(architecture)] == [
             layer.name for layer in layer_costs(architecture)

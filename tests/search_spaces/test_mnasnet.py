@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from baselines import load
-from search_spaces import FieldError, SearchSpace, architecture_cost, load_space
+from search_spaces import FieldError, StageSpace, architecture_cost, load_space
 
 
 @pytest.fixture(scope="module")
-def mnasnet() -> SearchSpace:
+def mnasnet() -> StageSpace:
     return load_space("mnasnet")
 
 
 @pytest.fixture(scope="module")
-def mnasnet_b0() -> SearchSpace:
+def mnasnet_b0() -> StageSpace:
     return load_space("mnasnet:b0")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mnasnet_a1", "mnasnet_b1"])
-def test_published_networks_are_members_of_the_b0_skeleton(mnasnet_b0: SearchSpace, name: str) -> None:
+def test_published_networks_are_members_of_the_b0_skeleton(mnasnet_b0: StageSpace, name: str) -> None:
     published = load(name).architecture
     member = mnasnet_b0.decode(mnasnet_b0.encode(published))
     assert architecture_cost(member) == architecture_cost(published)
@@ -29,8 +29,8 @@ def test_published_networks_are_members_of_the_b0_skeleton(mnasnet_b0: SearchSpa
     assert member.activation == published.activation
 
 
-def test_the_literal_space_has_none_of_them(mnasnet: SearchSpace) -> None:
-    # FACTS of the paper: 112 and 192 are no {0.75, 1, 1.25} multiple of MobileNetV2's 96 and 160.
+def test_the_literal_space_has_no_published_network(mnasnet: StageSpace) -> None:
+    # 112 and 192 channels are not {0.75, 1, 1.25} multiples of MobileNetV2's 96 and 160.
     a1 = load("mnasnet_a1").architecture
     with pytest.raises(
         FieldError, match=r"stages\[4\].out_channels: 112 lies outside the space 'mnasnet' \(72, 96, 120\)"
@@ -40,7 +40,7 @@ def test_the_literal_space_has_none_of_them(mnasnet: SearchSpace) -> None:
         mnasnet.encode(load("mnasnet_b1").architecture)
 
 
-def test_a_stage_offers_what_the_paper_lists(mnasnet: SearchSpace) -> None:
+def test_a_stage_has_the_choices_of_the_paper(mnasnet: StageSpace) -> None:
     choices = {choice.field: choice.values for choice in mnasnet.decisions if choice.stage == 3}
     assert choices == {
         "op": ("conv", "sepconv", "mbconv3", "mbconv6"),
@@ -53,8 +53,8 @@ def test_a_stage_offers_what_the_paper_lists(mnasnet: SearchSpace) -> None:
     assert np.prod([len(values) for values in choices.values()]) == 432  # MnasNet (arXiv 1807.11626) section 4.1
 
 
-def test_a_skip_that_no_block_can_have_is_one_network(mnasnet: SearchSpace) -> None:
-    """A stage of one layer that changes the channels has no skip, whatever its choice says."""
+def test_skips_that_change_nothing_have_one_canonical_form(mnasnet: StageSpace) -> None:
+    """A stage of one layer that changes the channels has no skip, whatever its choice is."""
     single = {"stage4_num_layers": 3, "stage1_num_layers": 1, "stage1_out_channels": 16}
     genotype = {**mnasnet.genotypes(np.zeros((1, len(mnasnet.labels)), dtype=np.int64))[0], **single}
     forms = [{**genotype, "stage1_skip": skip, "stage4_skip": "pool"} for skip in ("identity", "pool", "none")]
@@ -64,14 +64,14 @@ def test_a_skip_that_no_block_can_have_is_one_network(mnasnet: SearchSpace) -> N
     assert len(np.unique(mnasnet.canonical(mnasnet.indices(deeper)), axis=0)) == 3
 
 
-def test_networks_are_counted_once_each() -> None:
-    """Of a small part of the space, all genotypes are listed; what they build is compared layer by layer."""
+def test_each_network_is_counted_once() -> None:
+    """Lists all genotypes of a small part of the space and compares their networks layer by layer."""
     full = load_space("mnasnet")
     stages = [
         replace(full.stages[1], kernel_size=(3,), num_layers=(1, 2)),
         replace(full.stages[4], kernel_size=(3,), se_ratio=(0.0,), out_channels=(24, 32), num_layers=(1,), stride=1),
     ]
-    space = SearchSpace("part", replace(full.template, stages=full.template.stages[:2]), stages)
+    space = StageSpace("part", replace(full.template, stages=full.template.stages[:2]), stages)
     rows = np.stack(np.unravel_index(np.arange(space.size), space.cardinalities.tolist()), axis=1)
     networks = {
         tuple(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces import Architecture, ConvLayer, MBConv, SearchSpace, Stage, layer_costs
+from search_spaces import Architecture, ConvLayer, MBConv, Stage, StageSpace, layer_costs
 from search_spaces.network import DropConnect, MBConvBlock, Network, build_network
 
 
@@ -67,8 +67,8 @@ def test_initialisation_is_the_published_one(network: Network) -> None:
     assert not network.classifier.bias.any()
 
 
-def test_few_classes_begin_as_unsure_as_many(b0: Architecture) -> None:
-    """The loss before the first step is that of a guess, ln(classes), however many they are."""
+def test_training_starts_from_a_guess_for_any_number_of_classes(b0: Architecture) -> None:
+    """The loss before the first step is that of a uniform guess, ln(classes)."""
     torch.manual_seed(0)
     inputs = torch.randn(32, 3, 64, 64)
     for classes in (10, 1000):
@@ -84,8 +84,8 @@ def test_constants_of_batch_norm_and_dropout(network: Network) -> None:
     assert network.dropout.p == 0.2
 
 
-def test_block_computes_what_it_says() -> None:
-    """One block against the formula of tensorflow/tpu efficientnet_model.py, written out with functions."""
+def test_a_block_computes_the_published_formula() -> None:
+    """Compares one block with the formula of tensorflow/tpu efficientnet_model.py, written out with functions."""
     torch.manual_seed(0)
     net = Architecture(8, 2, ConvLayer(8, 3, 1), (Stage(MBConv(3, 4, 0.25), 8, 1, 1),), ConvLayer(16, 1, 1))
     block = mbconv_blocks(build_network(net))[0].eval()
@@ -112,13 +112,13 @@ def test_no_expansion_layer_at_ratio_1(network: Network) -> None:
     assert not isinstance(second.expand, nn.Identity)
 
 
-def test_no_squeeze_excite_at_ratio_0(space: SearchSpace) -> None:
+def test_no_squeeze_excite_at_ratio_0(space: StageSpace) -> None:
     smallest = build_network(space.template)
     assert not [name for name, _ in smallest.named_parameters() if ".se." in name]
 
 
-def test_it_learns(b0: Architecture) -> None:
-    """A small network fits eight images: gradients reach every parameter."""
+def test_a_small_network_fits_eight_images(b0: Architecture) -> None:
+    """Gradients reach every parameter."""
     torch.manual_seed(0)
     stages = tuple(replace(stage, out_channels=8, num_layers=1) for stage in b0.stages[:3])
     net = replace(b0, stages=stages, num_classes=2, resolution=32, head=ConvLayer(16, 1, 1), dropout=0.0)

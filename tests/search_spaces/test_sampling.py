@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search_spaces import MnasError, SearchSpace, StageChoices, load_space, sampling
+from search_spaces import MnasError, StageChoices, StageSpace, load_space, sampling
 from search_spaces.sampling import MacsDistribution
 from search_spaces.space import Indices
 
 
 @pytest.fixture(scope="module")
-def part() -> SearchSpace:
-    """A space whose networks can be listed, with skips that do nothing and channels among the choices."""
+def part() -> StageSpace:
+    """A space small enough to list, with skips that change nothing and with channels among the choices."""
     full = load_space("mnasnet:b0")
     stages = [
         replace(full.stages[0], kernel_size=(3,), se_ratio=(0.0, 0.25)),
@@ -20,15 +20,15 @@ def part() -> SearchSpace:
         StageChoices((3, 5), (1, 4), (0.0,), (24, 40), (1,), 1, skip=("identity", "none")),
     ]
     template = replace(full.template, stages=full.template.stages[:3])
-    return SearchSpace("part", template, stages, activation=("swish", "relu"))
+    return StageSpace("part", template, stages, activation=("swish", "relu"))
 
 
-def networks(space: SearchSpace) -> Indices:
+def networks(space: StageSpace) -> Indices:
     rows = np.stack(np.unravel_index(np.arange(space.size), space.cardinalities.tolist()), axis=1)
     return np.unique(space.canonical(rows), axis=0)
 
 
-def test_counts_are_those_of_all_networks_listed(part: SearchSpace) -> None:
+def test_counts_equal_those_of_all_networks_listed(part: StageSpace) -> None:
     macs, _ = part.costs(networks(part))
     distribution = MacsDistribution(part)
     assert distribution.total == len(macs) == part.num_networks
@@ -39,7 +39,7 @@ def test_counts_are_those_of_all_networks_listed(part: SearchSpace) -> None:
         assert distribution.count(low, high) == ((macs >= low) & (macs <= high)).sum()
 
 
-def test_samples_in_a_band_are_uniform_over_its_networks(part: SearchSpace) -> None:
+def test_samples_in_a_band_are_uniform_over_its_networks(part: StageSpace) -> None:
     rows = networks(part)
     macs, _ = part.costs(rows)
     order = np.sort(macs)
@@ -49,12 +49,12 @@ def test_samples_in_a_band_are_uniform_over_its_networks(part: SearchSpace) -> N
     drawn = MacsDistribution(part).sample_indices(np.random.default_rng(0), count, low, high)
     found, times = np.unique(drawn, axis=0, return_counts=True)
     assert (found == inside).all()
-    # Chi-square of a uniform draw: its mean is the degrees of freedom, its σ the root of twice that.
+    # Chi-square of a uniform draw: its mean is the degrees of freedom, its variance twice that.
     freedom = len(inside) - 1
     assert abs(((times - 60) ** 2 / 60).sum() - freedom) < 4 * (2 * freedom) ** 0.5
 
 
-def test_the_efficientnet_space(space: SearchSpace) -> None:
+def test_the_efficientnet_space(space: StageSpace) -> None:
     distribution = MacsDistribution(space)
     assert distribution.total == space.size
     low, high = 392_000_000, 408_000_000
@@ -67,7 +67,7 @@ def test_the_efficientnet_space(space: SearchSpace) -> None:
     assert len(np.unique(rows, axis=0)) == 50
 
 
-def test_the_rarest_band_is_no_harder(space: SearchSpace) -> None:
+def test_a_band_of_one_network_is_sampled(space: StageSpace) -> None:
     low, high = space.macs_range
     distribution = MacsDistribution(space)
     assert distribution.count(high, high) == distribution.count(low, low) == 1
@@ -75,16 +75,16 @@ def test_the_rarest_band_is_no_harder(space: SearchSpace) -> None:
     assert (rows == space.cardinalities - 1).all()
 
 
-def test_what_cannot_be_done_is_said(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_bands_and_large_spaces_are_refused(space: StageSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MnasError, match="no network of the space 'efficientnet' has 1 to 2 MACs; widen the band"):
         MacsDistribution(space).sample_indices(np.random.default_rng(0), 1, 1, 2)
     monkeypatch.setattr(sampling, "MAX_SUMS", 1000)
-    with pytest.raises(MnasError, match=r"partial sums of MACs are more than the 1,000 that are held in memory"):
+    with pytest.raises(MnasError, match=r"partial sums of MACs do not fit into memory \(limit 1,000\)"):
         MacsDistribution(space)
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 7, 20])
-def test_round_bands_hold_all_networks(part: SearchSpace, bands: int) -> None:
+def test_round_bands_hold_all_networks(part: StageSpace, bands: int) -> None:
     distribution = MacsDistribution(part)
     edges = distribution.round_edges(bands)
     assert sum(distribution.histogram(edges)) == part.num_networks

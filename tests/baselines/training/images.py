@@ -1,4 +1,4 @@
-"""Small made-up data sets: each class has a colour, so that a network learns them in a few steps."""
+"""Small synthetic data sets: each class has a colour, so a network learns them in a few steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pixels(label: str, count: int, side: int, seed: int = 0) -> NDArray[np.uint8
 
 
 def write_folders(root: Path, count: int = 20, side: int = 16, seed: int = 0) -> Path:
-    """A folder for each class, of PNG files."""
+    """Write a folder of PNG files for each class."""
     for label in COLOURS:
         (root / label).mkdir(parents=True)
         for number, image in enumerate(pixels(label, count, side, seed)):

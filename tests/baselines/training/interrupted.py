@@ -1,4 +1,4 @@
-"""A training that is interrupted from the terminal, beside one that is not."""
+"""A training that is interrupted from the terminal, and the same training uninterrupted."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from baselines.training.run import HISTORY, WEIGHTS
-from baselines.training.train import CHECKPOINT
+from baselines.training.checkpoint import CHECKPOINT
+from baselines.training.folder import HISTORY, WEIGHTS
 from nas.__main__ import main
 from tests.processes import environment
 
 
-def interrupted_and_gone_on_with(*options: str) -> None:
-    """Ctrl-C after the first epoch of B0's training ends all its processes with the state kept, which is gone on from.
+def check_interrupted_and_resumed(*options: str) -> None:
+    """Interrupt a training of B0 with Ctrl-C after its first epoch, and resume it.
 
-    The weights at the end are those of a training that was never stopped.
+    All its processes must end with the state saved, and the final weights must be those of an uninterrupted training.
     """
     command = [sys.executable, "-m", "nas", "train", "efficientnet_b0", *options, "--out"]
     subprocess.run([*command, "whole"], env=environment(), capture_output=True, check=True)
@@ -31,10 +31,10 @@ def interrupted_and_gone_on_with(*options: str) -> None:
     while time.monotonic() < deadline and not Path("cut", HISTORY).exists():
         time.sleep(0.05)
     os.killpg(cut.pid, signal.SIGINT)
-    _, said = cut.communicate(timeout=120)
-    assert cut.returncode == 130, said
-    assert "mnas train --resume cut" in said
-    assert "Traceback" not in said
+    _, err = cut.communicate(timeout=120)
+    assert cut.returncode == 130, err
+    assert "mnas train --resume cut" in err
+    assert "Traceback" not in err
     assert Path("cut", CHECKPOINT).exists()
     assert main(["train", "--resume", "cut", "--json"]) == 0
     whole, resumed = (load_file(Path(name, WEIGHTS)) for name in ("whole", "cut"))

@@ -1,4 +1,4 @@
-"""Class activation maps against what they must add up to, and against captum."""
+"""Class activation maps against the logits that they must add up to, and against captum."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def inputs() -> torch.Tensor:
 
 
 def test_a_map_averages_to_its_logit(network: Network, inputs: torch.Tensor) -> None:
-    """Without the bias: the classifier is linear, and so is the average before it."""
+    """The average of a map is the logit without bias, since the classifier and the pooling before it are linear."""
     classes = torch.tensor([0, 1, 2, 1])
     maps = class_maps(network, inputs, classes)
     assert maps.shape == (4, 3, 3)
@@ -42,15 +42,15 @@ def test_a_map_averages_to_its_logit(network: Network, inputs: torch.Tensor) -> 
     torch.testing.assert_close(maps.mean((1, 2)) + network.classifier.bias[classes].detach(), logits)
 
 
-def test_grad_cam_is_cam_without_its_negative_places(network: Network, inputs: torch.Tensor) -> None:
-    """Of a network that ends in an average and a linear layer, a gradient is the weight over the number of places."""
+def test_grad_cam_equals_cam_where_it_is_positive(network: Network, inputs: torch.Tensor) -> None:
+    """With pooling and a linear layer at the end, the gradient is the weight over the number of positions."""
     pytest.importorskip("captum", reason="captum is not installed; pip install 'mnas[train]'")
     classes = torch.tensor([0, 1, 2, 1])
     expected = class_maps(network, inputs, classes).relu() / 9
     torch.testing.assert_close(class_maps(network, inputs, classes, "grad-cam"), expected)
 
 
-def test_an_overlay_is_dark_at_the_least_and_bright_at_the_most() -> None:
+def test_an_overlay_is_dark_at_the_minimum_and_bright_at_the_maximum() -> None:
     grey = np.full((90, 90, 3), 100, dtype=np.uint8)
     heat = np.zeros((3, 3), dtype=np.float32)
     heat[0, 0] = 5
@@ -60,7 +60,7 @@ def test_an_overlay_is_dark_at_the_least_and_bright_at_the_most() -> None:
     assert (overlaid(grey, np.ones((3, 3), dtype=np.float32)) == [50, 50, 52]).all()
 
 
-def test_a_grid_has_a_row_an_image_and_a_column_a_network(network: Network, tmp_path: Path) -> None:
+def test_a_grid_has_a_row_per_image_and_a_column_per_network(network: Network, tmp_path: Path) -> None:
     files = []
     for number, label in enumerate(COLOURS):
         files.append(tmp_path / f"{label}.png")
@@ -90,8 +90,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert picture.size[0] > 3 * CELL
     capsys.readouterr()
     for arguments, message in (
-        (["--out", "cam.png"], "is there already"),
-        (["--out", "cam.txt"], "is no picture"),
+        (["--out", "cam.png"], "already exists"),
+        (["--out", "cam.txt"], "expected a file that ends in .png"),
         (["--out", "x.png", "--method", "smooth"], "unknown method 'smooth'"),
     ):
         assert main(["cam", "t", "--images", *files, *arguments]) == 2

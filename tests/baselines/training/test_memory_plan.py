@@ -1,4 +1,4 @@
-"""The memory plan: what it chooses, and whether what it says is what a training takes."""
+"""The memory plan: what it chooses, and whether a training takes the planned memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from baselines import load
-from baselines.comparators import load_any
 from baselines.memory import measured_peak
+from baselines.subjects import load_subject
 from baselines.training import memory_plan
-from baselines.training.data import ImageData, Part
+from baselines.training.data.sources import ImageData, Part
+from baselines.training.loop import train
 from baselines.training.memory_plan import FEW_IMAGES, HEAP, MARGIN, MemoryPlan, plan_memory
 from baselines.training.recipe import load_recipe
-from baselines.training.train import train
 from nas.__main__ import main
 from search_spaces import Architecture, MnasError
 from search_spaces.adaptation import adapted
@@ -40,7 +40,7 @@ def data() -> ImageData:
 
 @pytest.fixture(autouse=True)
 def resident(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process, so large that its own changes from one plan to the next do not matter."""
+    """A process size so large that its changes between plans do not matter."""
     monkeypatch.setattr(memory_plan, "resident_bytes", lambda: 600 * MB)
 
 
@@ -50,18 +50,18 @@ def network() -> Architecture:
 
 
 def measured(network: Any, data: ImageData, plan: MemoryPlan) -> int:
-    """Bytes of tensors that two steps under a plan, and a look at the validation part, hold at once."""
+    """Peak bytes of tensors in two steps of a plan and a validation."""
     short = RECIPE.shortened(1)
     with measured_peak(torch.device("cpu")) as peak:
         train(network, data, short, micro_batches=plan.micro_batches, recompute=plan.recompute, validate_every=1)
     return peak.bytes
 
 
-def test_each_way_in_its_turn(network: Architecture, data: ImageData) -> None:
-    """The less there is, the less is taken at once; and what each plan says is what its steps take."""
+def test_less_memory_leads_to_recomputing_and_then_to_smaller_parts(network: Architecture, data: ImageData) -> None:
+    """The less memory, the fewer images at once; each plan's memory is what its steps take."""
 
     def plan_with(share: float) -> MemoryPlan:
-        """A plan where a share of the maps of a whole batch finds place."""
+        """A plan for memory that holds a share of the feature maps of a whole batch."""
         tight = whole.process + whole.state + whole.inputs + share * whole.batch * whole.per_image
         return plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
 
@@ -78,11 +78,11 @@ def test_each_way_in_its_turn(network: Architecture, data: ImageData) -> None:
         assert plan.peak <= (1 - MARGIN) * plan.limit
         tensors = plan.state + plan.inputs + plan.micro_batch * plan.per_image / (1.0 if plan.recompute else HEAP)
         assert measured(network, data, plan) == pytest.approx(tensors, rel=0.15)
-    with pytest.raises(MnasError, match=r"memory: 2 images at once need .* GB, there are"):
+    with pytest.raises(MnasError, match=r"memory: 2 images at once need .* GB, but .* GB are available"):
         plan_memory(network, data, RECIPE, limit=whole.process + whole.state)
 
 
-def test_parts_of_many_images_come_before_computing_twice(network: Architecture, data: ImageData) -> None:
+def test_large_parts_are_preferred_to_recomputing(network: Architecture, data: ImageData) -> None:
     large = RECIPE.with_values(batch=2 * BATCH)
     whole = plan_memory(network, data, large, limit=2**40)
     tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.55
@@ -90,13 +90,13 @@ def test_parts_of_many_images_come_before_computing_twice(network: Architecture,
     assert (half.micro_batches, half.recompute, half.micro_batch) == (2, False, BATCH)
 
 
-def test_a_micro_batch_that_is_asked_for(network: Architecture, data: ImageData) -> None:
+def test_a_given_micro_batch_is_used(network: Architecture, data: ImageData) -> None:
     plan = plan_memory(network, data, RECIPE, limit=2**40, micro_batch=10)
     assert (plan.micro_batches, plan.micro_batch, plan.recompute) == (5, 10, False)
 
 
-def test_a_network_that_is_compiled_is_divided(network: Architecture, data: ImageData) -> None:
-    """Its blocks cannot be computed again."""
+def test_the_batch_of_a_compiled_network_is_divided(network: Architecture, data: ImageData) -> None:
+    """A compiled network cannot recompute its blocks."""
     again = plan_memory(network, data, RECIPE, limit=780 * MB)
     few = plan_memory(network, data, RECIPE, limit=780 * MB, compiled=True)
     assert again.recompute
@@ -109,9 +109,9 @@ def test_devices_divide_the_batch(network: Architecture, data: ImageData) -> Non
 
 
 @pytest.mark.usefixtures("torchvision")
-def test_a_network_of_torchvision_is_divided(data: ImageData) -> None:
-    """Its maps are counted by what autograd keeps; its blocks cannot be computed again."""
-    resnet = load_any("torchvision:resnet18")
+def test_the_batch_of_a_torchvision_network_is_divided(data: ImageData) -> None:
+    """Its memory is counted by what autograd keeps; its blocks cannot be recomputed."""
+    resnet = load_subject("torchvision:resnet18")
     assert not hasattr(resnet, "architecture")
     network = resnet.adapted(64, 2)  # type: ignore[union-attr]
     whole = plan_memory(network, data, RECIPE, limit=2**40)
@@ -135,8 +135,8 @@ def test_the_plan_is_printed_and_nothing_is_written(
     assert plan["peak"] == sum(plan[name] for name in ("process", "state", "inputs")) + 64 * plan["per_image"]
     assert main([*command, "--micro-batch", "20"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Plan: 64 images a step in 4 parts" in shown
-    assert "maps of 16 at once" in shown
+    assert "Plan: 64 images in a step in 4 parts" in shown
+    assert "feature maps of 16 images" in shown
     assert main([*command, "--memory", "200M"]) == 2
-    assert "give more, or a lower --resolution" in capsys.readouterr().err
+    assert "use a higher --memory or a lower --resolution" in capsys.readouterr().err
     assert set(tmp_path.iterdir()) - before <= {tmp_path / "cache"}

@@ -1,4 +1,4 @@
-"""A training that is divided among devices: here, processes on the CPU."""
+"""Training on several devices: here, processes on the CPU."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ import torch
 from safetensors.numpy import load_file
 
 from baselines import load
+from baselines.exchange.weights import save_weights
 from baselines.spec import BaselineSpec
-from baselines.training.data import load_data
+from baselines.training.checkpoint import CHECKPOINT
+from baselines.training.data.sources import load_data
+from baselines.training.folder import HISTORY, WEIGHTS, create_training
+from baselines.training.launch import run_training
 from baselines.training.recipe import load_recipe
-from baselines.training.run import HISTORY, WEIGHTS, TrainingSettings, begin, run_training, trained_subject
-from baselines.training.train import CHECKPOINT
-from baselines.weights import save_weights
+from baselines.training.settings import TrainingSettings, trained_subject
 from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.network import build_network
 from tests.baselines.training.images import write_folders
-from tests.baselines.training.interrupted import interrupted_and_gone_on_with
+from tests.baselines.training.interrupted import check_interrupted_and_resumed
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
 
@@ -36,7 +38,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In this process and in those it starts: with more, sums are taken in another order."""
+    """One thread in this process and its children: with more, sums are computed in another order."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -45,8 +47,8 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_two_devices_are_two_parts(images: str) -> None:
-    """Gradients that are averaged over processes are those that are added up over parts, where nothing is random."""
+def test_two_devices_give_the_weights_of_two_parts(images: str) -> None:
+    """Without random draws, gradients averaged over processes equal gradients summed over micro-batches."""
     recipe = replace(load_recipe("proxy").shortened(2), batch=16, crop="none", flip=False)
     data = load_data(images)
     subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
@@ -54,7 +56,7 @@ def test_two_devices_are_two_parts(images: str) -> None:
         settings = TrainingSettings(
             data=images, recipe=recipe, fingerprint=data.fingerprint, classes=data.classes, **values
         )
-        begin(Path(name), subject, settings)
+        create_training(Path(name), subject, settings)
         run_training(Path(name), lambda progress: None)
     one, other = (load_file(Path(name, WEIGHTS)) for name in ("devices", "parts"))
     assert one.keys() == other.keys()
@@ -64,14 +66,14 @@ def test_two_devices_are_two_parts(images: str) -> None:
     assert len(Path("devices", HISTORY).read_text().splitlines()) == 3
 
 
-def test_stopped_and_gone_on_with(images: str) -> None:
-    """Ctrl-C in the terminal ends all processes with the state kept; the end is that of a training never stopped."""
+def test_stopped_and_resumed(images: str) -> None:
+    """Ctrl-C ends all processes and saves the state; the result is that of an uninterrupted training."""
     options = ("--recipe", "proxy", "--epochs", "8", "--batch", "16", "--width", "0.2", "--devices", "2")
-    interrupted_and_gone_on_with("--data", images, *options)
+    check_interrupted_and_resumed("--data", images, *options)
 
 
-def test_a_loss_that_is_no_number_stops_all(images: str) -> None:
-    """No device keeps what is spoilt."""
+def test_a_loss_that_is_not_a_number_stops_all_devices(images: str) -> None:
+    """No device saves weights that are not finite."""
     data = load_data(images)
     recipe = replace(load_recipe("proxy").shortened(2), batch=16)
     subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
@@ -87,19 +89,19 @@ def test_a_loss_that_is_no_number_stops_all(images: str) -> None:
         devices=2,
         weights="nan.safetensors",
     )
-    begin(Path("t"), subject, settings)
-    with pytest.raises(MnasError, match=r"the loss is nan at step .* the state of step 0 is kept"):
+    create_training(Path("t"), subject, settings)
+    with pytest.raises(MnasError, match=r"the loss is nan at step .* the last saved step is 0"):
         run_training(Path("t"), lambda progress: None)
     assert not Path("t", WEIGHTS).exists()
     assert not Path("t", CHECKPOINT).exists()
 
 
-def test_errors_of_a_process_are_one_line(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_a_process_gives_one_line(images: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--recipe", "proxy", "--epochs", "2", "--width", "0.2", "--devices", "2", "--out", "t")
     assert main(["train", "efficientnet_b0", "--data", images, *options, "--batch", "15"]) == 2
-    assert "devices: 2 do not divide a batch of 15" in capsys.readouterr().err
+    assert "devices: 2 must divide the batch of 15" in capsys.readouterr().err
     assert main(["train", "efficientnet_b0", "--data", images, *options, "--batch", "16"]) == 0
     Path("t", WEIGHTS).unlink()
     Path("t", CHECKPOINT).write_bytes(b"none")
     assert main(["train", "--resume", "t"]) == 2
-    assert "t/checkpoint.pt: is of another training" in capsys.readouterr().err.splitlines()[-1]
+    assert "t/checkpoint.pt: belongs to another training" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,47 @@
+"""`mnas evaluate`: accuracy of a trained network on images that it was not trained on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from baselines.commands.options import add_json
+from baselines.training.data.sources import PARTS, load_for_evaluation
+from baselines.training.folder import load_training_data, trained_network
+from baselines.training.settings import network_of
+from baselines.views import evaluation as view
+from baselines.views.terminal import print_json, show
+from search_spaces.errors import unknown_name
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.description = (
+        "Evaluate a trained network on images that it was not trained on, with one crop per image, as in published "
+        "results."
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder of a training")
+    parser.add_argument("--data", help="other images of the same classes (default: those of the training)")
+    parser.add_argument("--part", default="test", help=f"{', '.join(PARTS)} (default: test)")
+    parser.add_argument("--raw", action="store_true", help="use the last weights, not their moving average")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate the network of a training."""
+    from baselines.training.evaluate import evaluate
+
+    if arguments.part not in PARTS:
+        raise unknown_name("part", arguments.part, PARTS)
+    subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
+    if arguments.data:
+        data = load_for_evaluation(
+            arguments.data, settings.classes, settings.fingerprint, settings.seed, arguments.part
+        )
+    else:
+        data = load_training_data(settings)
+    found = evaluate(network, getattr(data, arguments.part), network_of(subject).resolution, at_once=settings.at_once)
+    if arguments.json:
+        print_json({"spec": subject.name, "data": data.about(), "part": arguments.part, **found.as_dict()})
+        return
+    show(*view.text(found, subject.name, data, arguments.part, settings))

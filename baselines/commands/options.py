@@ -1,0 +1,208 @@
+"""Options of the commands. Each is defined once: where its value is used.
+
+An option is a field of a dataclass or an argument of a function. Its name and default are those of the field, its type
+is the annotation, and its help is the line under ``Attributes:`` or ``Args:`` in the docstring. Options that are not
+given are absent from the parsed arguments, so that each default exists once; `given` returns those that were given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from baselines.text import cost_target, number, quantity
+from baselines.text import integer as read_integer
+from search_spaces.errors import MnasError
+
+# What SPEC may be; where a network without a spec will do too, `NETWORK`.
+SPEC = "name of a baseline, path of a spec file, or folder of a training or a search"
+NETWORK = f"{SPEC}, or torchvision:NAME"
+ALLOW_CODE = "allow running the Python files that the run names"
+
+_READERS: dict[Any, Callable[[str], Any]] = {int: read_integer, float: number, str: str, Path: Path}
+# A docstring line such as "epochs: passes over the images" or "space, evaluator: names".
+_ENTRY = re.compile(r"^ {4}((?:\w+, )*\w+): (.*)$")
+
+
+def add_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    source: Callable[..., Any],
+    names: Collection[str] | None = None,
+    *,
+    title: str | None = None,
+    choices: Mapping[str, Iterable[str]] | None = None,
+    defaults: Mapping[str, str] | None = None,
+) -> None:
+    """Add an option for each field of a dataclass or each argument of a function.
+
+    Args:
+        parser: parser of the command.
+        source: dataclass or function that the options fill.
+        names: fields to add; all by default.
+        title: heading of the options in the help; none by default.
+        choices: names to list in the help of an option.
+        defaults: texts to show in place of a default.
+    """
+    group = parser.add_argument_group(title) if title else parser
+    texts, hints = documented(source), typing.get_type_hints(source, include_extras=True)
+    for name, default in _defaults(source).items():
+        if names is not None and name not in names:
+            continue
+        hint, optional = _without_none(hints[name])
+        text = texts[name]
+        if choices and name in choices:
+            text += f": {', '.join(choices[name])}"
+        shown = (defaults or {}).get(name, default)
+        if shown is not None and shown is not False and shown is not dataclasses.MISSING:
+            text += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
+        flag = f"--{name.replace('_', '-')}"
+        text = text.replace("%", "%%")
+        if hint is bool:
+            group.add_argument(flag, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
+        else:
+            read = _reader(hint, or_none=optional and typing.get_origin(hint) is typing.Annotated)
+            group.add_argument(flag, dest=name, type=read, default=argparse.SUPPRESS, help=text)
+
+
+def given(arguments: argparse.Namespace, source: Callable[..., Any]) -> dict[str, Any]:
+    """Values of the options of ``source`` that were given."""
+    values = vars(arguments)
+    return {name: values[name] for name in _defaults(source) if name in values}
+
+
+def refuse(arguments: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """Raise `MnasError` if one of the options is given; {} in the reason stands for the option."""
+    for name in names:
+        if vars(arguments).get(name) not in (None, []):
+            option = "SPEC" if name in ("spec", "specs") else f"--{name.replace('_', '-')}"
+            raise MnasError(f"{name}: {reason.format(option)}")
+
+
+def refuse_options(arguments: argparse.Namespace, source: Callable[..., Any], reason: str) -> None:
+    """Raise `MnasError` if an option of ``source`` is given, as `refuse` does."""
+    refuse(arguments, given(arguments, source), reason)
+
+
+def documented(source: Callable[..., Any]) -> dict[str, str]:
+    """Descriptions of fields or arguments by name, from the docstring (for a dataclass, also from its bases')."""
+    found: dict[str, str] = {}
+    for owner in reversed(source.__mro__) if isinstance(source, type) else [source]:
+        section = False
+        names: list[str] = []
+        for line in (inspect.getdoc(owner) or "").splitlines() if owner is not object else ():
+            if not line.startswith(" "):
+                section, names = line in ("Attributes:", "Args:"), []
+            elif section and (entry := _ENTRY.match(line)):
+                names = entry[1].split(", ")
+                found |= dict.fromkeys(names, entry[2].strip())
+            elif section and names and line.strip():
+                found |= dict.fromkeys(names, f"{found[names[-1]]} {line.strip()}")
+    return {name: text.replace("``", "").replace("`", "").rstrip(".") for name, text in found.items()}
+
+
+def argument(call: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Wrap a reader for argparse, which prints only the messages of `argparse.ArgumentTypeError`."""
+
+    def read(text: str) -> Any:
+        try:
+            return call(text)
+        except MnasError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def add_forms(parser: argparse.ArgumentParser, each: str) -> None:
+    """Add ``--json`` and ``--csv``, of which one can be given; ``each`` is what a line of CSV is about."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--csv", action="store_true", help=f"print CSV, a line for each {each}")
+
+
+def add_data(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--data``, images to train on."""
+    text = "images: a folder, an archive, hf:NAME or torchvision:NAME (docs/training.md)"
+    parser.add_argument("--data", help=text)
+
+
+def add_place(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: str) -> None:
+    """Add ``--out`` and ``--resume``, the folder of a new and of an interrupted ``what``."""
+    parser.add_argument("--out", type=Path, help=f"folder of the {what}, new or empty (default: a new one in runs/)")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help=f"resume a {what} that was interrupted")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add RUN, and ``--allow-code`` for runs that name Python files."""
+    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a search")
+    parser.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
+
+
+def add_targets(parser: argparse.ArgumentParser, costs: Iterable[str], *, default: str = "") -> None:
+    """Add ``--target-macs`` and ``--target``, which `given_targets` reads."""
+    parser.add_argument(
+        "--target-macs", type=argument(quantity), help=f"short for --target macs=…, such as 180M{default}"
+    )
+    parser.add_argument(
+        "--target",
+        type=argument(lambda text: None if text.strip() == "none" else cost_target(text)),
+        action="append",
+        default=[],
+        metavar="COST=VALUE",
+        help=f"cost to aim at; can be given more than once: {', '.join(costs)}, or a cost column of a table; none: the "
+        "most accurate network, whatever it costs",
+    )
+
+
+def given_targets(arguments: argparse.Namespace) -> dict[str, float] | None:
+    """Targets of ``--target-macs`` and ``--target`` by cost: {} for ``--target none``, None if none is given.
+
+    Raises:
+        MnasError: one is given twice, or none is combined with a target.
+    """
+    pairs: list[tuple[str, float] | None] = [*arguments.target]
+    if arguments.target_macs is not None:
+        pairs.insert(0, ("macs", arguments.target_macs))
+    if None in pairs and len(pairs) > 1:
+        raise MnasError("target: none cannot be combined with another target; remove one")
+    targets: dict[str, float] = {}
+    for name, value in (pair for pair in pairs if pair is not None):
+        if name in targets:
+            raise MnasError(f"target: {name} is given twice; remove one")
+        targets[name] = value
+    return targets if pairs else None
+
+
+def _defaults(source: Callable[..., Any]) -> dict[str, Any]:
+    """Default of each field or argument; `dataclasses.MISSING` if it has none."""
+    parameters = inspect.signature(source).parameters.values()
+    return {p.name: dataclasses.MISSING if p.default is p.empty else p.default for p in parameters}
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """The first type of a union other than None, and whether None is in the union; other types unchanged."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return hint, False
+    members = typing.get_args(hint)
+    return next(member for member in members if member is not type(None)), type(None) in members
+
+
+def _reader(hint: Any, *, or_none: bool) -> Callable[[str], Any]:
+    """A function that reads the text of an option; with ``or_none``, "none" is read as None."""
+    read = typing.get_args(hint)[1] if typing.get_origin(hint) is typing.Annotated else _READERS[hint]
+
+    def reader(text: str) -> Any:
+        return None if or_none and text.strip() == "none" else read(text)
+
+    return argument(reader)

@@ -1,0 +1,114 @@
+"""`mnas train`: train a network on images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines.commands.options import NETWORK, add_data, add_json, add_options, add_place, given, refuse
+from baselines.files import file_name, new_folder
+from baselines.interrupts import interruptible
+from baselines.subjects import load_subject
+from baselines.text import command
+from baselines.training.folder import (
+    change_learning_rate,
+    check_empty,
+    create_training,
+    read_training,
+    trained_network,
+)
+from baselines.training.recipe import PRECISIONS, RECIPES
+from baselines.training.settings import TrainingOptions, check_installed, network_of
+from baselines.views import training as view
+from baselines.views.terminal import print_json, show
+from search_spaces import MnasError
+
+if TYPE_CHECKING:
+    from baselines.comparators import Subject
+    from baselines.training.data.sources import ImageData
+    from baselines.training.memory_plan import MemoryPlan
+    from baselines.training.settings import TrainingSettings
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.description = (
+        "Train a network on your images. Part of them is held out for validation; mnas evaluate uses the test part."
+    )
+    parser.add_argument("spec", metavar="SPEC", nargs="?", help=NETWORK)
+    add_data(parser)
+    add_options(parser, TrainingOptions, choices={"recipe": RECIPES, "precision": PRECISIONS})
+    parser.add_argument("--plan", action="store_true", default=None, help="print the memory plan and stop")
+    add_place(parser, "training")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train a network, or resume a training."""
+    from baselines.training.evaluate import evaluate
+    from baselines.training.launch import run_training
+    from baselines.training.loop import DivergenceError
+
+    data = None
+    if arguments.resume:
+        folder = _resumed(arguments)
+    elif arguments.plan:
+        _, subject, settings, plan = _planned(arguments)
+        if arguments.json:
+            print_json(view.plan_data(plan))
+        else:
+            show(*view.plan_text(subject, settings, plan))
+        return
+    else:
+        data, subject, settings, _ = _planned(arguments)
+        folder = arguments.out or new_folder(f"train-{file_name(subject.name)}-seed{settings.seed}")
+        create_training(folder, subject, settings)
+    subject, settings = read_training(folder)
+    if not arguments.json:
+        show(*view.started_text(subject, settings, folder))
+    resume = command("train", "--resume", folder)
+    try:
+        with view.training_progress(settings.recipe.epochs) as watch, interruptible() as stop:
+            data, steps = run_training(folder, watch, stop, data)
+    except DivergenceError as error:
+        lower = f"{resume} --learning-rate {settings.recipe.learning_rate / 4:g}"
+        raise MnasError(f"{error}; resume with a lower learning rate: {lower}") from None
+    except KeyboardInterrupt:
+        print(f"mnas: resume with: {resume}", file=sys.stderr)
+        raise
+    found = evaluate(trained_network(folder)[2], data.val, network_of(subject).resolution, at_once=settings.at_once)
+    if arguments.json:
+        print_json({"out": str(folder), "data": data.about(), "steps": steps, "val": found.as_dict()})
+        return
+    show(*view.finished_text(found, data, folder))
+
+
+def _resumed(arguments: argparse.Namespace) -> Path:
+    """The folder of the training to resume. The learning rate is the only option that may change."""
+    reason = "{} cannot be combined with --resume, which uses the options of the training"
+    refuse(arguments, ("spec", "data", "plan", "out"), reason)
+    options = given(arguments, TrainingOptions)
+    rate = options.pop("learning_rate", None)
+    refuse(arguments, options, reason)
+    folder: Path = arguments.resume
+    if rate is not None:
+        change_learning_rate(folder, rate)
+    return folder
+
+
+def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, TrainingSettings, MemoryPlan]:
+    """Images, network, settings and memory plan of a new training; nothing is written."""
+    from baselines.training.data.sources import load_data
+    from baselines.training.launch import planned
+
+    if not arguments.spec or not arguments.data:
+        raise MnasError("train: expected SPEC and --data, or --resume FOLDER (see mnas train --help)")
+    options = TrainingOptions(**given(arguments, TrainingOptions))
+    options.chosen_recipe()
+    check_installed()
+    if arguments.out:
+        check_empty(arguments.out)
+    subject, data = load_subject(arguments.spec), load_data(arguments.data, options.seed)
+    return data, *planned(subject, data, options)

@@ -1,0 +1,48 @@
+"""Networks by the names that users type (baselines, spec files, folders, torchvision's), or as objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from baselines.comparators import PREFIX, Comparator, Subject, load_comparator
+from baselines.registry import load
+from baselines.spec import BaselineSpec, Provenance
+from search_spaces import Architecture, digest
+
+# What stands for a network in Python.
+Network = str | BaselineSpec | Architecture | Comparator
+
+
+def load_subject(name: str) -> Subject:
+    """Load a network.
+
+    Args:
+        name: name of a baseline, path of a spec file, folder of a training or a search, or ``torchvision:NAME``.
+
+    Raises:
+        MnasError: the network is not found (the nearest name is suggested), or torchvision is not installed.
+    """
+    if name.startswith(PREFIX):
+        return load_comparator(name)
+    if Path(name).is_dir():
+        from baselines.training.folder import is_training, read_training
+
+        if is_training(Path(name)):
+            return read_training(Path(name))[0]
+    return load(name)
+
+
+def subject_of(network: Network) -> Subject:
+    """Return a network that is given by name, as a spec, as an architecture or as a comparator.
+
+    Raises:
+        MnasError: as `load_subject`.
+        TypeError: it is something else.
+    """
+    if isinstance(network, str):
+        return load_subject(network)
+    if isinstance(network, Architecture):
+        return BaselineSpec(f"architecture-{digest(network)[:8]}", network, Provenance("an Architecture in Python"))
+    if not isinstance(network, BaselineSpec | Comparator):
+        raise TypeError(f"network: expected a name, a spec or an Architecture, got {type(network).__name__}")
+    return network

@@ -1,0 +1,80 @@
+"""The state of a training in one file that is never half written."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from search_spaces.errors import MnasError
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 60.0
+
+
+class Checkpoint:
+    """Saves and loads the state of a training. Only the process of the first device saves.
+
+    Args:
+        folder: folder of the checkpoint; None to keep none.
+        network, optimizer, averaged: what is saved and loaded; ``averaged`` is None if there is no average.
+    """
+
+    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any) -> None:
+        self._file = None if folder is None else folder / CHECKPOINT
+        self._network, self._optimizer, self._averaged = network, optimizer, averaged
+        self._saved = time.monotonic()
+        self.step = 0
+        """Step of the saved state; 0 if there is none."""
+
+    def load(self, device: torch.device) -> int:
+        """Load the saved state. Returns its step; 0 if there is none.
+
+        Raises:
+            MnasError: the file is damaged or belongs to another training.
+        """
+        if self._file is None or not self._file.is_file():
+            return 0
+        try:
+            state = torch.load(self._file, map_location=device, weights_only=True)
+            self._network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            if self._averaged is not None:
+                self._averaged.load_state_dict(state["averaged"])
+            self.step = int(state["step"])
+            return self.step
+        except Exception as error:  # torch raises many kinds of errors for a file that is not its own
+            reason = str(error).splitlines()[0]
+            raise MnasError(
+                f"{self._file}: belongs to another training or is damaged ({reason}); remove it to start again"
+            ) from None
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether there is a folder to save in."""
+        return self._file is not None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `CHECKPOINT_SECONDS` have passed since the last save."""
+        return self.is_enabled and time.monotonic() >= self._saved + CHECKPOINT_SECONDS
+
+    def save(self, step: int) -> None:
+        """Write the state after a step. Raises `MnasError` if that fails."""
+        if self._file is None:
+            return
+        state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
+        if self._averaged is not None:
+            state["averaged"] = self._averaged.state_dict()
+        target = self._file.with_suffix(".new")
+        try:
+            torch.save(state, target)
+            os.replace(target, self._file)
+        except (OSError, RuntimeError) as error:
+            target.unlink(missing_ok=True)
+            raise MnasError(f"{self._file}: cannot be written ({error}); free some space and use --resume") from None
+        self._saved, self.step = time.monotonic(), step

@@ -1,0 +1,121 @@
+"""Readers of image archives: IDX (MNIST, Fashion-MNIST) and the binary form of CIFAR."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.errors import MnasError
+
+Parts = dict[str, tuple[Any, NDArray[np.int64]]]
+# No file of these data sets is larger. A larger one is refused before it fills the memory.
+MAX_BYTES = 2**30
+
+
+def read_idx(folder: Path) -> tuple[list[str], Parts]:
+    """Classes and parts of a folder of IDX files. Images are uint8 (N, height, width, 3), with grey in all channels.
+
+    Raises:
+        MnasError: a file is missing or damaged.
+    """
+    parts: Parts = {}
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        if part == "test" and not any(folder.glob(f"{prefix}-images*")):
+            continue
+        images = _read_idx_file(_find_file(folder, f"{prefix}-images*idx3-ubyte*"), 3)
+        labels = _read_idx_file(_find_file(folder, f"{prefix}-labels*idx1-ubyte*"), 1).astype(np.int64)
+        if len(images) != len(labels):
+            raise MnasError(
+                f"data: {folder} has {len(images)} {part} images but {len(labels)} labels; download it again"
+            )
+        parts[part] = (np.repeat(images[..., None], 3, axis=-1), labels)
+    count = 1 + max(int(labels.max(initial=0)) for _, labels in parts.values())
+    return [str(label) for label in range(count)], parts
+
+
+def _find_file(folder: Path, pattern: str) -> Path:
+    files = sorted(folder.glob(pattern))
+    if not files:
+        raise MnasError(f"data: no file {pattern} found in {folder}; download the data set again")
+    return files[0]
+
+
+def _read_idx_file(file: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Values of an IDX file of bytes: magic 0x0008NN, N sizes of four bytes, then the values."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            content = stream.read(MAX_BYTES)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MnasError(f"data: {file} cannot be read ({error}); download it again") from None
+    header = 4 + 4 * dimensions
+    if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
+        raise MnasError(f"data: {file}: expected an IDX file of bytes with {dimensions} dimensions; download it again")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4))
+    if len(content) - header != np.prod(shape, dtype=object):
+        raise MnasError(f"data: {file} has the shape {shape} but {len(content) - header} values; download it again")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+# By number of classes: label bytes before each image, index of the class among them, files of train and test, file of
+# the class names.
+_CIFAR = {
+    10: (1, 0, [f"data_batch_{number}.bin" for number in range(1, 6)], ["test_batch.bin"], "batches.meta.txt"),
+    100: (2, 1, ["train.bin"], ["test.bin"], "fine_label_names.txt"),
+}
+
+
+def read_cifar(source: Path) -> tuple[list[str], Parts]:
+    """Classes and parts of CIFAR-10 or CIFAR-100 in binary form, from a folder or the archive as distributed.
+
+    Raises:
+        MnasError: a file is missing or damaged.
+    """
+    try:
+        files = dict(_tar_members(source) if source.is_file() else _folder_members(source))
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise MnasError(f"data: {source} cannot be read ({error}); download it again") from None
+    num_classes = 10 if "data_batch_1.bin" in files else 100
+    label_bytes, column, train, test, names = _CIFAR[num_classes]
+    parts: Parts = {}
+    for part, members in (("train", train), ("test", test)):
+        images, labels = [], []
+        for member in members:
+            if member not in files:
+                raise MnasError(f"data: {source} has no {member}; expected CIFAR in binary form; download it again")
+            values = np.frombuffer(files[member], np.uint8)
+            size = label_bytes + 3072
+            if not len(values) or len(values) % size:
+                raise MnasError(
+                    f"data: {member} of {source} has {len(values)} bytes, not a multiple of {size}; download it again"
+                )
+            rows = values.reshape(-1, size)
+            labels.append(rows[:, column].astype(np.int64))
+            images.append(rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        parts[part] = (np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels))
+        if (largest := parts[part][1].max()) >= num_classes:
+            raise MnasError(f"data: {source} has the label {largest} but only {num_classes} classes; download it again")
+    class_names = files.get(names, b"").decode("utf-8", "replace").split()
+    return class_names if len(class_names) == num_classes else [str(label) for label in range(num_classes)], parts
+
+
+def _folder_members(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted([*folder.rglob("*.bin"), *folder.rglob("*.txt")]):
+        if file.stat().st_size <= MAX_BYTES:
+            yield file.name, file.read_bytes()
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            name = member.name.rsplit("/", 1)[-1]
+            if member.isfile() and name.endswith((".bin", ".txt")) and member.size <= MAX_BYTES:
+                stream = opened.extractfile(member)
+                assert stream is not None
+                yield name, stream.read()

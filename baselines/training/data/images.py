@@ -1,0 +1,320 @@
+"""Images read one by one. All are checked once, and small images of one size are packed into one array.
+
+The result is cached: which images can be read, and the array, which is memory-mapped from then on.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.errors import MnasError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Images up to this side, all square and of one size, are packed.
+PACKED_SIDE = 128
+# Images checked between two reports of progress.
+BLOCK = 1024
+PROGRESS_SECONDS = 10.0
+# Errors of a disk, a network or a process, which do not mean that the image is damaged.
+TEMPORARY_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT)
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+class Images(Protocol):
+    """Images that can be read one by one."""
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that may read at once."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A text that differs if any image may have changed."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Pixels:
+        """One image: uint8 of shape (height, width, 3). Raises an `OSError` that names it if it cannot be read."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Name of an image for messages."""
+        ...
+
+    def portable_name(self, index: int) -> str:
+        """A text that identifies an image, wherever the data set is stored."""
+        ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """The two sides as stored. Raises `OSError` if the image cannot be read to its end."""
+        ...
+
+
+class Files:
+    """Images in files, decoded on access.
+
+    Args:
+        root: folder that contains all files.
+        files: paths of the files.
+    """
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self._root, self._files = root, files
+
+    @property
+    def threads(self) -> int:
+        """As `Images`."""
+        return len(os.sched_getaffinity(0))
+
+    @property
+    def identity(self) -> str:
+        """As `Images`: made of the folder, and of names, sizes, times and permissions of the files."""
+        stats = [(str(file.relative_to(self._root)), file.stat()) for file in self._files]
+        files = [[name, stat.st_size, stat.st_mtime_ns, stat.st_mode] for name, stat in stats]
+        return json.dumps(["files", str(self._root.resolve()), files])
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Pixels:
+        return decode(self._files[index])
+
+    def name(self, index: int) -> str:
+        """As `Images`."""
+        return str(self._files[index])
+
+    def portable_name(self, index: int) -> str:
+        """As `Images`: path in the folder, and size of the file."""
+        file = self._files[index]
+        return f"{file.relative_to(self._root)} {file.stat().st_size}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        """As `Images`; a JPEG is read to its end, but decoded at an eighth of its sides."""
+        from PIL import Image, ImageOps
+
+        file = self._files[index]
+        with reading(str(file)), Image.open(file) as image:
+            size = image.size
+            image.draft(None, (1, 1))
+            ImageOps.exif_transpose(image).load()
+        return size
+
+
+def decode(file: Path) -> Pixels:
+    """An image file as uint8 of shape (height, width, 3), upright. Raises an `OSError` that names it."""
+    from PIL import Image
+
+    with reading(str(file)), Image.open(file) as image:
+        return pixels_of(image)
+
+
+def pixels_of(image: Image) -> Pixels:
+    """A Pillow image as uint8 of shape (height, width, 3), upright."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would turn all values above 255 white
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return np.asarray(upright.convert("RGB"))
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises inside into an `OSError` that names the image.
+
+    Raises:
+        MnasError: the error is temporary (`TEMPORARY_ERRORS`), so the image must not be skipped.
+    """
+    from PIL import Image
+
+    kinds = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError)
+    try:
+        yield
+    except (*kinds, RuntimeError, struct.error, Image.DecompressionBombError) as error:
+        if getattr(error, "errno", None) in TEMPORARY_ERRORS:
+            raise MnasError(f"data: {name} cannot be read now ({error}); restore it or remove it") from None
+        raise OSError(f"{name} cannot be read ({error})") from None
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some of the images of an array or of `Images`, in any order, without a copy.
+
+    Attributes:
+        images: all images.
+        rows: indices of the subset.
+    """
+
+    images: Any
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Pixels:
+        pixels: Pixels = self.images[int(self.rows[index])]
+        return pixels
+
+    def portable_name(self, index: int) -> str:
+        """As `Images`."""
+        text: str = self.images.portable_name(int(self.rows[index]))
+        return text
+
+
+def readable_images(
+    images: Images, labels: Labels, skipped: list[str], progress: Callable[[str], None]
+) -> tuple[Any, Labels]:
+    """The images that can be read, and their labels; as one array if all are small and of one size.
+
+    Args:
+        images: all images.
+        labels: label of each image.
+        skipped: list that the names of unreadable images are added to.
+        progress: function that is called with a line of progress if this takes long.
+    """
+    key = hashlib.sha256(images.identity.encode()).hexdigest()[:24]
+    sizes, packed = _load_cached(cache_folder() / key) or _check_images(images, cache_folder() / key, progress)
+    good = np.flatnonzero(sizes[:, 0])
+    skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
+    if packed is not None:
+        return packed, labels[good]
+    return images if len(good) == len(images) else Subset(images, good), labels[good]
+
+
+# Sides of all images (0 and 0 for unreadable ones), and the readable images as one array if they are packed.
+Checked = tuple[NDArray[np.int32], Any]
+SIZES, PACKED = "sizes.npy", "images.npy"
+
+
+def _packed_side(sizes: NDArray[np.int32]) -> int | None:
+    """Side of the images if they are to be packed; None otherwise."""
+    unique_sizes = np.unique(sizes[sizes[:, 0] > 0], axis=0)
+    if len(unique_sizes) != 1 or unique_sizes[0, 0] != unique_sizes[0, 1] or unique_sizes[0, 0] > PACKED_SIDE:
+        return None
+    return int(unique_sizes[0, 0])
+
+
+def _load_cached(folder: Path) -> Checked | None:
+    """The cached result; None if there is none, or its files are damaged."""
+    try:
+        sizes = np.load(folder / SIZES)
+        packed = np.load(folder / PACKED, mmap_mode="r") if _packed_side(sizes) else None
+    except (OSError, ValueError, EOFError, IndexError):
+        return None
+    return sizes, None if packed is None else packed[: np.count_nonzero(sizes[:, 0])]
+
+
+def _check_images(images: Images, folder: Path, progress: Callable[[str], None]) -> Checked:
+    """Check all images and cache the result, which is never half written.
+
+    Raises:
+        MnasError: the cache cannot be written, for example because the disk is full.
+    """
+    partial = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="making-"))
+    except OSError as error:
+        progress(f"{folder.parent} cannot be written ({error.strerror}), so images are checked every time")
+    try:
+        sizes = _image_sizes(images, progress)
+        packed = _pack(images, sizes, partial)
+        if partial is not None:
+            np.save(partial / SIZES, sizes)
+            if folder.exists() and _load_cached(folder) is None:
+                shutil.rmtree(folder)
+            with suppress(OSError):  # another process was faster
+                partial.rename(folder)
+    except OSError as error:
+        raise MnasError(
+            f"data: {folder.parent} cannot be written ({error.strerror or error}); free some space, or set "
+            "XDG_CACHE_HOME to another folder"
+        ) from None
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return sizes, packed
+
+
+def _pack(images: Images, sizes: NDArray[np.int32], folder: Path | None) -> Any:
+    """The readable images as one array, in a file of the folder if one is given; None if they are not to be packed.
+
+    Images that turn out to be unreadable get the size 0.
+    """
+    good, side = np.flatnonzero(sizes[:, 0]), _packed_side(sizes)
+    if side is None:
+        return None
+    shape = (len(good), side, side, 3)
+    if folder is None:
+        packed = np.empty(shape, dtype=np.uint8)
+    else:
+        packed = np.lib.format.open_memmap(folder / PACKED, mode="w+", dtype=np.uint8, shape=shape)
+        with (folder / PACKED).open("r+b") as stream:  # on a full disk, writing to the map would kill the process
+            os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    count = 0
+    for index in map(int, good):
+        try:
+            packed[count] = images[index]
+        except OSError:
+            sizes[index] = 0
+        else:
+            count += 1
+    if isinstance(packed, np.memmap):
+        packed.flush()
+    packed.flags.writeable = False
+    return packed[:count]
+
+
+def _image_sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.int32]:
+    """The two sides of each image, or 0 and 0 if it cannot be read: shape (N, 2)."""
+
+    def size(index: int) -> tuple[int, int]:
+        try:
+            return images.size(index)
+        except OSError:
+            return 0, 0
+
+    sizes = np.zeros((len(images), 2), dtype=np.int32)
+    last_report = time.monotonic()
+    with ThreadPoolExecutor(images.threads) as pool:
+        for start in range(0, len(images), BLOCK):
+            block = range(start, min(start + BLOCK, len(images)))
+            sizes[start : block.stop] = list(pool.map(size, block) if images.threads > 1 else map(size, block))
+            if time.monotonic() - last_report >= PROGRESS_SECONDS:
+                progress(f"checked {block.stop:,} of {len(images):,} images; this is done once")
+                last_report = time.monotonic()
+    return sizes
+
+
+def print_progress(text: str) -> None:
+    """Print a line of progress on stderr."""
+    print(f"mnas: {text}", file=sys.stderr, flush=True)
+
+
+def cache_folder() -> Path:
+    """Folder of the packed images; it may be deleted."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "mnas" / "images"

@@ -1,0 +1,325 @@
+"""Images with classes, from folders, IDX files, binary CIFAR archives, or libraries.
+
+    folder/{train,val,test}/CLASS/*.jpg     val and test may be missing
+    folder/CLASS/*.jpg                      split: 10 % of each class for val and 10 % for test
+    folder of train-images-idx3-ubyte …     MNIST and Fashion-MNIST, with or without gzip
+    folder or cifar-10-binary.tar.gz        CIFAR-10 and CIFAR-100 in their binary form
+    hf:NAME, torchvision:NAME               names in those libraries, if they are installed
+
+There is always a validation part: the val folder if it exists, else `VAL_SHARE` of each class of train, drawn with the
+seed. A training never uses the test part. Small images of one size are packed once into a memory-mapped array in the
+cache; other images are read from their files as they are needed (`baselines.training.data.images`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.text import counted
+from baselines.training.data.archives import read_cifar, read_idx
+from baselines.training.data.images import Files, Labels, Subset, cache_folder, print_progress, readable_images
+from baselines.training.data.libraries import read_hugging_face, read_torchvision
+from search_spaces.errors import MnasError
+
+VAL_SHARE = 0.1
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+PARTS = ("train", "val", "test")
+LIBRARIES = ("hf", "torchvision")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one part of the data, with their labels.
+
+    Attributes:
+        images: array of shape (N, side, side, 3), or `baselines.training.data.images.Images`, or a subset of either.
+        labels: class indices of shape (N,), from 0.
+    """
+
+    images: Any
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def source(self) -> tuple[Any, NDArray[np.int64]]:
+        """The array or `Images` that these images are taken from, and their indices in it."""
+        if isinstance(self.images, Subset):
+            return self.images.images, self.images.rows
+        return self.images, np.arange(len(self))
+
+    @property
+    def side(self) -> int | None:
+        """Side of the images in pixels if they are one array; None otherwise."""
+        images, _ = self.source
+        return images.shape[1] if isinstance(images, np.ndarray) else None
+
+    def take(self, indices: NDArray[np.int64]) -> Part:
+        """The images at the indices, in that order, without a copy."""
+        images, rows = self.source
+        return Part(Subset(images, rows[indices]), self.labels[indices])
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images to train and evaluate on.
+
+    Attributes:
+        source: source as the user gave it.
+        classes: names of the classes, in the order of the labels.
+        train, val, test: parts; test may be empty.
+        fingerprint: 16 hex digits of a hash over the labels and images of all parts (for files, over names and sizes).
+        side: side of the training images in pixels if they are one array; None otherwise.
+        skipped: names of images that could not be read.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+    test: Part
+    fingerprint: str
+    side: int | None
+    skipped: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, Any]:
+        """Summary of the data for a record of a training."""
+        return {
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "classes": len(self.classes),
+            "side": self.side,
+            **{name: len(getattr(self, name)) for name in PARTS},
+            "skipped": len(self.skipped),
+        }
+
+
+@dataclass
+class Raw:
+    """Images of a source before val is held out.
+
+    Attributes:
+        classes: names of the classes, in the order of the labels.
+        parts: images and labels by name of the part; the part "split" is to be divided into train, val and test.
+        skipped: names of images that could not be read.
+    """
+
+    classes: Sequence[str]
+    parts: dict[str, tuple[Any, Labels]]
+    skipped: list[str] = field(default_factory=list)
+
+
+def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = print_progress) -> ImageData:
+    """Load the images of a source.
+
+    Args:
+        source: folder, archive or name in a library; see the table at the top of this module.
+        seed: random seed of the images held out for validation; those held out for test do not depend on it.
+        progress: function that is called with a line of progress if this takes long.
+
+    Raises:
+        MnasError: the source is not found or has no usable images, a class has too few images, or there is only one
+            class.
+    """
+    return _divide(source, _load_raw(source, progress), seed)
+
+
+def _divide(source: str, raw: Raw, seed: int) -> ImageData:
+    """Divide the images of a source into train, val and test."""
+    _check_classes(source, raw)
+    parts = {name: Part(*images) for name, images in raw.parts.items()}
+    for name, wanted, part_seed in (("test", "split" in parts, 0), ("val", "val" not in parts, seed)):
+        origin = "split" if "split" in parts else "train"
+        if wanted:
+            held_out, rest = _hold_out(parts[origin].labels, np.random.default_rng(part_seed))
+            parts[name], parts[origin] = parts[origin].take(held_out), parts[origin].take(rest)
+    train = parts["split" if "split" in parts else "train"]
+    return ImageData(
+        source=source,
+        classes=tuple(raw.classes),
+        train=train,
+        val=parts["val"],
+        test=parts.get("test", _EMPTY),
+        fingerprint=_fingerprint(raw),
+        side=train.side,
+        skipped=tuple(raw.skipped),
+    )
+
+
+_EMPTY = Part(np.empty((0, 1, 1, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
+
+
+def load_for_evaluation(
+    source: str,
+    classes: Sequence[str],
+    fingerprint: str,
+    seed: int,
+    part: str,
+) -> ImageData:
+    """Load images to evaluate a trained network on.
+
+    Images that the network was trained on are divided as in the training. Other images keep their own parts; without
+    parts, all of them are the test part.
+
+    Args:
+        source: source of the images, as for `load_data`.
+        classes: names of the network's classes, in the order of the labels.
+        fingerprint, seed: fingerprint of the images that the network was trained on, and seed of the training.
+        part: part to evaluate.
+
+    Raises:
+        MnasError: the source is not found, or the part has no usable images or an image of another class.
+    """
+    raw = _load_raw(source, print_progress)
+    raw_fingerprint = _fingerprint(raw)
+    if raw_fingerprint == fingerprint:
+        return _divide(source, raw, seed)
+    raw.parts = {"test" if name == "split" else name: images for name, images in raw.parts.items()}
+    if part not in raw.parts or not len(raw.parts[part][1]):
+        raise MnasError(f"part: {source} has no {part} images (only {', '.join(raw.parts)}); use another part")
+    found = {raw.classes[label] for label in np.unique(raw.parts[part][1])}
+    if unknown := sorted(found - set(classes)):
+        raise MnasError(
+            f"data: class {unknown[0]!r} of {source} is not a class of the training; use images of its classes"
+        )
+    places = {name: place for place, name in enumerate(classes)}
+    renumbered = np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)
+    parts = {name: Part(images, renumbered[labels]) for name, (images, labels) in raw.parts.items()}
+    train, val, test = (parts.get(name, _EMPTY) for name in PARTS)
+    return ImageData(source, tuple(classes), train, val, test, raw_fingerprint, parts[part].side, tuple(raw.skipped))
+
+
+def _hold_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the held-out images (`VAL_SHARE` of each class, at least one, never all) and of the rest; sorted."""
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(len(members) - 1, max(1, round(VAL_SHARE * len(members))))
+        held_out.append(rng.permutation(members)[:count])
+    chosen = np.sort(np.concatenate(held_out)) if held_out else np.empty(0, dtype=np.int64)
+    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
+
+
+def stratified(labels: Labels, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Sorted indices of ``count`` images in which each class keeps its share; of all images if there are no more.
+
+    The images of a smaller count are among those of a larger count.
+    """
+    if count >= len(labels):
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    # Each class is spread evenly over the unit interval, so every class has its share of the first ``count`` places.
+    places = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        places[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.sort(np.argsort(places, kind="stable")[:count])
+
+
+def _check_classes(source: str, raw: Raw) -> None:
+    kind = "split" if "split" in raw.parts else "train"
+    if kind not in raw.parts:
+        raise MnasError(f"data: {source} has {' and '.join(raw.parts)} but no train; add a folder named train")
+    labels = raw.parts[kind][1]
+    if not len(labels):
+        raise MnasError(f"data: {source} has no images to train on; use a folder of class folders (docs/training.md)")
+    if len(raw.classes) < 2:
+        raise MnasError(f"data: {source} has only one class, {raw.classes[0]!r}; add another")
+    held_out = [part for part in (("test", "val") if kind == "split" else ("val",)) if part not in raw.parts]
+    least = 1 + len(held_out)
+    for name, count in zip(raw.classes, np.bincount(labels, minlength=len(raw.classes)), strict=True):
+        if count < least:
+            needed = f"expected {least} or more ({', '.join(['train', *held_out])})"
+            raise MnasError(
+                f"data: class {name!r} of {source} has {counted(int(count), 'image')}, {needed}; "
+                "add images or remove the class"
+            )
+    if "val" in raw.parts and not len(raw.parts["val"][1]):
+        raise MnasError(f"data: val of {source} has no readable images; add some or remove the folder")
+
+
+def _fingerprint(raw: Raw) -> str:
+    total = hashlib.sha256(json.dumps(list(raw.classes)).encode())
+    for name in sorted(raw.parts):
+        images, labels = raw.parts[name]
+        total.update(f"{name} {len(labels)} ".encode() + labels.tobytes())
+        if isinstance(images, np.ndarray):
+            for start in range(0, len(images), 4096):
+                total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
+        else:
+            total.update("\n".join(images.portable_name(index) for index in range(len(images))).encode())
+    return total.hexdigest()[:16]
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def _load_raw(source: str, progress: Callable[[str], None]) -> Raw:
+    prefix, _, name = source.partition(":")
+    if prefix in LIBRARIES and name:
+        return _library(prefix, name, progress)
+    path = Path(source)
+    if path.is_file():
+        if not tarfile.is_tarfile(path):
+            raise MnasError(f"data: {source}: expected a folder or a binary archive of CIFAR")
+        return Raw(*read_cifar(path))
+    if not path.is_dir():
+        raise MnasError(f"data: {source} not found; use a folder, an archive, hf:NAME or torchvision:NAME")
+    if any(path.glob("train-images*idx3-ubyte*")):
+        return Raw(*read_idx(path))
+    if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):
+        return Raw(*read_cifar(path))
+    return _folders(path, progress)
+
+
+def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
+    """Images of class folders, in parts or to be split."""
+    roots = {part: path / part for part in PARTS if (path / part).is_dir()}
+    roots = roots or {"split": path}
+    first = next(iter(roots.values()))
+    classes = _class_names(first)
+    if not classes:
+        raise MnasError(f"data: {first} has no class folders; add one for each class, with its images")
+    parts: dict[str, tuple[Any, Labels]] = {}
+    skipped: list[str] = []
+    for part, root in roots.items():
+        for name in _class_names(root):
+            if name not in classes:
+                raise MnasError(f"data: class {name!r} is in {root} but not in {first}; add it there or remove it")
+        files = [
+            (file, label)
+            for label, name in enumerate(classes)
+            if (root / name).is_dir()
+            for file in sorted((root / name).rglob("*"))
+            if file.suffix.lower() in SUFFIXES and file.is_file()
+        ]
+        if not files and part not in (first.name, "split"):
+            raise MnasError(f"data: {root} has no images; add some or remove the folder")
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        parts[part] = readable_images(Files(root, [file for file, _ in files]), labels, skipped, progress)
+    return Raw(classes, parts, skipped)
+
+
+def _class_names(root: Path) -> list[str]:
+    return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
+def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:
+    """Images of a library's data set."""
+    if library == "hf":
+        classes, found = read_hugging_face(name)
+    else:
+        classes, found = read_torchvision(name, cache_folder() / "torchvision")
+    skipped: list[str] = []
+    parts = {part: readable_images(images, labels, skipped, progress) for part, (images, labels) in found.items()}
+    return Raw(classes, parts, skipped)

@@ -1,0 +1,211 @@
+"""The folder of a training: network, settings, state, and the weights at the end.
+
+spec.yaml            network that is trained
+training.json        data with its fingerprint, recipe, seed
+checkpoint.pt        state of the training; removed at the end
+history.csv          one line per epoch
+tensorboard/         the same and more, for TensorBoard
+weights.safetensors  weights to evaluate: the moving average if there is one
+raw.safetensors      weights of the last step, if there is an average
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baselines.comparators import PREFIX, Comparator, Subject, load_comparator
+from baselines.files import write_new_text
+from baselines.memory import give_back_maps
+from baselines.owner import lock
+from baselines.spec import BaselineSpec, read_spec, write_spec
+from baselines.text import command
+from baselines.training.data.sources import ImageData, load_data
+from baselines.training.settings import TrainingSettings, network_of
+from search_spaces.errors import MnasError, shorten
+from search_spaces.serialization import from_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from baselines.training.loop import Progress
+
+SETTINGS, SPEC, HISTORY = "training.json", "spec.yaml", "history.csv"
+WEIGHTS, RAW_WEIGHTS = "weights.safetensors", "raw.safetensors"
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a folder holds a training."""
+    return (folder / SETTINGS).is_file()
+
+
+def check_empty(folder: Path) -> None:
+    """Raise `MnasError` if a folder already exists and is not empty. Called before any work is done."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if is_training(folder):
+            resume = command("train", "--resume", folder)
+            raise MnasError(
+                f"out: {folder} already holds a training; choose another folder, or resume it with: {resume}"
+            )
+        raise MnasError(f"out: {folder} already exists and is not empty; choose another folder")
+
+
+def make_empty(folder: Path) -> None:
+    """Create a folder. Raises `MnasError` if it already exists and is not empty, or cannot be created."""
+    try:
+        check_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MnasError(f"out: {folder} cannot be created ({error.strerror}); choose another folder") from None
+
+
+def create_training(folder: Path, subject: Subject, settings: TrainingSettings) -> None:
+    """Create the folder of a training.
+
+    Raises:
+        MnasError: the folder already exists and is not empty, or cannot be created.
+    """
+    make_empty(folder)
+    if isinstance(subject, BaselineSpec):
+        write_spec(subject, folder / SPEC)
+    write_new_text(folder / SETTINGS, json.dumps(asdict(settings), indent=2) + "\n")
+
+
+def change_learning_rate(folder: Path, learning_rate: float) -> None:
+    """Change the learning rate of a training that has not ended, before it is resumed.
+
+    Raises:
+        FieldError: the learning rate breaks its rule.
+        MnasError: the folder holds no training, or one that has ended.
+    """
+    _, settings = read_training(folder)
+    if (folder / WEIGHTS).exists():
+        raise MnasError(f"learning_rate: the training in {folder} has ended; start a new one")
+    settings = replace(settings, recipe=settings.recipe.with_values(learning_rate=learning_rate))
+    with locked(folder):
+        try:
+            (folder / f"{SETTINGS}.new").write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
+            os.replace(folder / f"{SETTINGS}.new", folder / SETTINGS)
+        except OSError as error:
+            raise MnasError(
+                f"{folder}: {SETTINGS} cannot be written ({error.strerror}); free some space and use --resume"
+            ) from None
+
+
+def read_training(folder: Path) -> tuple[Subject, TrainingSettings]:
+    """The network and the settings of the training in a folder.
+
+    Raises:
+        MnasError: the folder holds no training, or its files are damaged.
+    """
+    file = folder / SETTINGS
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise MnasError(
+            f"folder: {folder} holds no training ({SETTINGS} cannot be read); use the folder of a training"
+        ) from None
+    settings = from_dict(TrainingSettings, data, "training")
+    if not settings.network:
+        return read_spec(folder / SPEC), settings
+    if not settings.network.startswith(PREFIX):
+        raise MnasError(f"{file}: network: {shorten(settings.network)}: expected {PREFIX}NAME; start a new training")
+    subject = load_comparator(settings.network)
+    return subject.adapted(settings.resolution, len(settings.classes)), settings
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the folder. Raises `MnasError` if one already does."""
+    try:
+        descriptor = lock(folder)
+    except OSError as error:
+        raise MnasError(f"out: {folder} cannot be locked ({error.strerror}); choose another folder") from None
+    if descriptor is None:
+        raise MnasError(f"resume: another process is training in {folder}; wait for it to end, or stop it")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def initial_weights(subject: Subject, settings: TrainingSettings) -> Mapping[str, Tensor] | None:
+    """Weights to start from; None for fresh ones. Raises `MnasError` if they do not fit or cannot be read."""
+    from baselines.exchange.weights import load_weights
+    from search_spaces.network import build_network
+
+    if not settings.weights or isinstance(subject, Comparator):
+        return None
+    network = build_network(subject.architecture)
+    load_weights(network, Path(settings.weights), keep_classifier=True)
+    weights: Mapping[str, Tensor] = network.state_dict()
+    return weights
+
+
+def load_training_data(settings: TrainingSettings) -> ImageData:
+    """Load the images of a training. Raises `MnasError` if they have changed."""
+    data = load_data(settings.data, settings.seed)
+    if data.fingerprint != settings.fingerprint:
+        raise MnasError(
+            f"data: {settings.data} has changed (fingerprint {data.fingerprint}, before {settings.fingerprint}); "
+            "restore the images, start a new training, or evaluate on other images with mnas evaluate --data"
+        )
+    return data
+
+
+def train_in(folder: Path, data: ImageData | None, watch: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
+    """Train as one of the devices, in a folder that is already locked, and write the weights at the end."""
+    from baselines.exchange.weights import save_weights
+    from baselines.training.checkpoint import CHECKPOINT
+    from baselines.training.loop import train
+
+    subject, settings = read_training(folder)
+    give_back_maps(at_once=bool(settings.recompute))
+    trained = train(
+        network_of(subject),
+        data or load_training_data(settings),
+        settings.recipe,
+        seed=settings.seed,
+        folder=folder,
+        initial=None if (folder / CHECKPOINT).exists() else initial_weights(subject, settings),
+        precision=settings.precision,
+        micro_batches=settings.micro_batches,
+        recompute=bool(settings.recompute),
+        compiled=bool(settings.compiled),
+        devices=settings.devices,
+        watch=watch,
+        validate_every=1,
+        stop=stop,
+    )
+    if trained.first_rank:
+        if trained.averaged is not trained.network and not (folder / RAW_WEIGHTS).exists():
+            save_weights(trained.network, folder / RAW_WEIGHTS)
+        save_weights(trained.averaged, folder / WEIGHTS)  # last, because this file marks the end of the training
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, TrainingSettings, nn.Module]:
+    """The subject, the settings, and the trained network of a training that has ended.
+
+    Args:
+        folder: folder of the training.
+        raw: whether to use the weights of the last step instead of their moving average.
+
+    Raises:
+        MnasError: the folder holds no training, or one that has not ended.
+    """
+    from baselines.exchange.weights import load_weights
+    from search_spaces.network import build_network
+
+    subject, settings = read_training(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise MnasError(f"training: {folder} is not complete; resume it with: {command('train', '--resume', folder)}")
+    network = subject.build() if isinstance(subject, Comparator) else build_network(subject.architecture)
+    # Without an average, WEIGHTS holds the weights of the last step.
+    load_weights(network, folder / (RAW_WEIGHTS if raw and settings.recipe.ema else WEIGHTS))
+    return subject, settings, network

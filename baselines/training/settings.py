@@ -1,0 +1,154 @@
+"""Options and settings of a training, and the network adapted to its data."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from baselines.comparators import Comparator, Subject
+from baselines.spec import BaselineSpec, Provenance
+from baselines.text import Count, Quantity, counted
+from baselines.training.data.sources import ImageData
+from baselines.training.recipe import PRECISIONS, Recipe, load_recipe
+from search_spaces.adaptation import adapted
+from search_spaces.architecture import Architecture, check_int, check_name
+from search_spaces.errors import FieldError, MnasError, not_installed
+
+
+@dataclass(frozen=True)
+class ShortTraining:
+    """Options of every training, including the short one of a proxy.
+
+    Attributes:
+        recipe: name of the recipe.
+        epochs: passes over the images (default: those of the recipe).
+        resolution: side of the images in pixels (default: their own).
+        width: factor on all channels.
+    """
+
+    recipe: str = "cifar"
+    epochs: Count | None = None
+    resolution: Count | None = None
+    width: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions(ShortTraining):
+    """Options of a training.
+
+    Attributes:
+        batch: images in a step (default: those of the recipe).
+        learning_rate: peak learning rate for 256 images in a step (default: that of the recipe).
+        memory: memory limit in bytes, such as 6G (default: nine tenths of the free memory).
+        seed: random seed.
+        weights: file of weights to start from; the classifier starts fresh.
+        precision: number format of the computation.
+        devices: number of GPUs to divide a batch among (default: all; one process on a CPU).
+        micro_batch: most images to compute at once (default: as many as fit into memory).
+        compile: compile the network, which pays off in long runs on a GPU.
+    """
+
+    batch: Count | None = None
+    learning_rate: float | None = None
+    memory: Quantity | None = None
+    seed: int = 0
+    weights: Path | None = None
+    precision: str = "auto"
+    devices: Count | None = None
+    micro_batch: Count | None = None
+    compile: bool = False
+
+    def chosen_recipe(self) -> Recipe:
+        """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule."""
+        recipe = load_recipe(self.recipe).shortened(self.epochs)
+        return recipe.with_values(batch=self.batch, learning_rate=self.learning_rate)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that determines a training, except the network.
+
+    Attributes:
+        data: source for `baselines.training.data.sources.load_data`.
+        recipe: recipe with all its values.
+        seed: random seed.
+        fingerprint: fingerprint of the data; other images are refused.
+        classes: names of the classes, in the order of the labels.
+        network: ``torchvision:NAME`` for a network without a spec; empty if the folder holds the spec.
+        resolution: side of the images in pixels, for such a network.
+        precision, micro_batches, recompute, compiled, devices: arguments of `baselines.training.loop.train`.
+        weights: file of the weights to start from; empty for fresh ones.
+    """
+
+    data: str
+    recipe: Recipe
+    seed: int = 0
+    fingerprint: str = ""
+    classes: tuple[str, ...] = ()
+    network: str = ""
+    resolution: int | None = None
+    precision: str = "auto"
+    micro_batches: int = 1
+    recompute: int = 0
+    compiled: int = 0
+    devices: int = 1
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("precision", self.precision, PRECISIONS)
+        check_int("devices", self.devices, 0, 1024)
+        check_int("micro_batches", self.micro_batches, 1, self.recipe.batch)
+        if self.devices and self.recipe.batch % self.devices:
+            raise FieldError(
+                "devices", f"{self.devices} must divide the batch of {self.recipe.batch}; change --batch or --devices"
+            )
+
+    @property
+    def at_once(self) -> int:
+        """The largest number of images that a device computes at once."""
+        return math.ceil(self.recipe.batch / max(1, self.devices) / self.micro_batches)
+
+
+def check_installed() -> None:
+    """Raise `MnasError` if the libraries for training are not installed. Called before anything is written."""
+    for module, library in (("lightning_fabric", "lightning-fabric"), ("PIL", "pillow"), ("psutil", "psutil")):
+        if importlib.util.find_spec(module) is None:
+            raise not_installed("train", library, "train")
+
+
+def network_of(subject: Subject) -> Architecture | Comparator:
+    """The network for `baselines.training.loop.train`."""
+    return subject.architecture if isinstance(subject, BaselineSpec) else subject
+
+
+def trained_subject(subject: Subject, data: ImageData, resolution: int | None, width: float) -> Subject:
+    """The network adapted to the side and classes of the data (`search_spaces.adaptation`).
+
+    Args:
+        subject: baseline or comparator.
+        data: images to train on.
+        resolution: side of the images in pixels; None for that of the data, or of the network if its sides differ.
+        width: factor on all channels.
+
+    Raises:
+        FieldError: the resolution or the width breaks its rule.
+        MnasError: a width other than 1 is given for a network of torchvision.
+    """
+    side = resolution or data.side or network_of(subject).resolution
+    if isinstance(subject, Comparator):
+        if width != 1:
+            raise MnasError(f"width: {subject.name} has only one width; remove --width")
+        return subject.adapted(side, len(data.classes))
+    spec = subject
+    architecture = adapted(spec.architecture, side, len(data.classes), width)
+    if architecture == spec.architecture:
+        return spec
+    return BaselineSpec(spec.name, architecture, Provenance(f"{spec.name}, adapted to its images by mnas train"))
+
+
+def check_devices(devices: int, gpus: int) -> None:
+    """Raise `MnasError` if a training asks for more GPUs than exist. Without GPUs, devices are processes on the CPU."""
+    if gpus and devices > gpus:
+        raise MnasError(f"devices: {devices} devices, but this machine has {counted(gpus, 'GPU')}; use fewer")

@@ -1,0 +1,65 @@
+"""An evaluation as text: top-1 with its interval, and the classes that the network confuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from baselines.text import counted, points
+from baselines.views.terminal import Table, labelled
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from baselines.training.data.sources import ImageData
+    from baselines.training.evaluate import Evaluation
+    from baselines.training.settings import TrainingSettings
+
+
+# Number of classes to show, those with the lowest recall.
+SHOWN_CLASSES = 20
+
+
+def text(found: Evaluation, name: str, data: ImageData, part: str, settings: TrainingSettings) -> list[RenderableType]:
+    """A summary line, the table of classes, and notes on how to read the figures."""
+    lines: list[RenderableType] = [
+        labelled(f"{name} on the {part} part of {data.source}:", summary(found)),
+        _class_table(found, settings.classes),
+        *skipped_lines(data),
+    ]
+    if data.fingerprint != settings.fingerprint:
+        lines.append("These are not the images of the training, but it may have seen some of them.")
+    return [*lines, "The interval is for other images of the same kind; trainings differ by chance as well."]
+
+
+def summary(found: Evaluation) -> str:
+    """Top-1 with its 95 % interval, top-5 and loss in one line."""
+    low, high = found.interval
+    return (
+        f"top-1 {points(found.top1)} of {found.images:,} images (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
+        f"top-5 {points(found.top5)}, loss {found.loss:.4f}"
+    )
+
+
+def skipped_lines(data: ImageData) -> list[str]:
+    """A line with the number of images that could not be read and the name of one; nothing if all could."""
+    skipped = data.skipped
+    return [f"{counted(len(skipped), 'image')} could not be read, such as {skipped[0]}"] if skipped else []
+
+
+def _class_table(found: Evaluation, classes: Sequence[str]) -> Table:
+    """Recall of each class and the class it is most often mistaken for, worst first."""
+    recall = found.recall()
+    with_images = [label for label in range(len(recall)) if not math.isnan(recall[label])]
+    worst: Sequence[int] = sorted(with_images, key=lambda label: recall[label])[:SHOWN_CLASSES]
+    columns = [("class", "left"), ("images", "right"), ("recall", "right"), ("most often mistaken for", "left")]
+    shown = f", the {len(worst)} worst of {len(with_images)}" if len(worst) < len(with_images) else ""
+    table = Table(f"Classes{shown}", columns)
+    for label in worst:
+        row = found.confusion[label].copy()
+        total, row[label] = int(row.sum()), 0
+        other = int(row.argmax())
+        mistaken = f"{classes[other]} ({row[other]})" if row[other] else ""
+        table.add_row(classes[label], str(total), points(recall[label]), mistaken)
+    return table

@@ -1,0 +1,129 @@
+"""A training as text: memory plan, progress and result."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from baselines.comparators import Subject, counts_of
+from baselines.text import command, counted, macs_text, points
+from baselines.training.settings import TrainingSettings, network_of
+from baselines.views.evaluation import skipped_lines, summary
+from baselines.views.terminal import Table, labelled, pointer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from baselines.training.data.sources import ImageData
+    from baselines.training.evaluate import Evaluation
+    from baselines.training.loop import Progress
+    from baselines.training.memory_plan import MemoryPlan
+
+
+def _network_text(subject: Subject) -> str:
+    network = network_of(subject)
+    return f"{subject.name} at {network.resolution} px: {macs_text(counts_of(network)[0])} MACs"
+
+
+def _batch_text(settings: TrainingSettings) -> str:
+    """The size of a batch and how it is computed."""
+    text = f"{settings.recipe.batch} images in a step"
+    if settings.devices > 1:
+        text += f" on {settings.devices} devices"
+    if settings.micro_batches > 1:
+        text += f" in {settings.micro_batches} parts"
+    return text + (", blocks recomputed" if settings.recompute else "")
+
+
+def started_text(subject: Subject, settings: TrainingSettings, folder: Path) -> list[RenderableType]:
+    """Lines with the network, the settings and the folder of a training."""
+    epochs = counted(settings.recipe.epochs, "epoch")
+    return [
+        labelled("Training", _network_text(subject)),
+        f"{epochs}, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
+    ]
+
+
+def finished_text(found: Evaluation, data: ImageData, folder: Path) -> list[RenderableType]:
+    """Lines with the validation accuracy, the folder and the next commands."""
+    return [
+        labelled("Validation", summary(found)),
+        *skipped_lines(data),
+        pointer("Folder:", str(folder)),
+        pointer("Next:", command("evaluate", folder)),
+        pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
+    ]
+
+
+def plan_data(plan: MemoryPlan) -> dict[str, Any]:
+    """A memory plan as plain data, in bytes."""
+    return {**asdict(plan), "micro_batch": plan.micro_batch, "peak": plan.peak}
+
+
+def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan) -> list[RenderableType]:
+    """A memory plan as a table."""
+    rows = {
+        "process": plan.process,
+        "weights, gradients, optimizer, average": plan.state,
+        f"{plan.batch} images of a batch": plan.inputs,
+        f"feature maps of {plan.micro_batch} images, {plan.per_image / 1e6:,.0f} MB each": plan.micro_batch
+        * plan.per_image,
+        "total": plan.peak,
+        "available": plan.limit,
+    }
+    table = Table("Memory", [("", "left"), ("GB", "right")])
+    for name, size in rows.items():
+        if size:
+            table.add_row(name, f"{size / 1e9:.2f}")
+    lines: list[RenderableType] = [
+        labelled("Training", _network_text(subject)),
+        table,
+        labelled("Plan:", _batch_text(settings)),
+        f"The feature maps take {plan.measured:.2f} times the memory in the cost model, measured in two training steps."
+        if plan.measured
+        else "The size of the feature maps comes from the cost model; there is not enough memory to measure it.",
+    ]
+    if plan.recompute:
+        lines.append("Stem, blocks and head are computed twice: about a third more time, the same result.")
+    if plan.micro_batches > 1:
+        lines.append("Batch norm sees one part at a time; apart from that, gradients are those of the whole batch.")
+    return lines
+
+
+@contextmanager
+def training_progress(epochs: int) -> Iterator[Any]:
+    """Show a bar on stderr with images/s and time left; if stderr is not a terminal, print a line for each epoch.
+
+    Yields:
+        The function to call with each `Progress`.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=12), TextColumn("left")]
+    with Bar(
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task("", total=None, epoch=f"0/{epochs}")
+
+        def watch(progress: Progress) -> None:
+            text = f"loss {progress.loss:.3f}, {progress.images_per_second:,.0f} images/s"
+            epoch = f"{progress.epoch}/{epochs}"
+            if progress.accuracy is not None:
+                text += f", val {points(progress.accuracy)}"
+                if bar.disable:
+                    print(f"epoch {epoch}  {text}", file=sys.stderr, flush=True)
+            bar.update(task, total=progress.steps, completed=progress.step, description=text, epoch=epoch)
+
+        yield watch

@@ -1,0 +1,221 @@
+"""Formats of other projects: nothing is lost, and timm itself builds the same network from ours."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+
+from baselines import load, names
+from baselines.exchange.formats import FORMATS, export_architecture, import_architecture
+from baselines.exchange.weights import load_weights, save_weights
+from baselines.registry import PACKAGED
+from search_spaces import Architecture, ConvBlock, FieldError, MnasError, Stage, StageSpace, architecture_cost
+from search_spaces.network import build_network
+from tests.search_spaces.strategies import architectures
+
+ROWS = "inverted_residual_setting"
+ROW = {"expand_ratio": 1, "kernel": 3, "stride": 1, "input_channels": 32, "out_channels": 16, "num_layers": 1}
+SPECS = sorted(file.stem for file in PACKAGED.glob("*.yaml"))
+
+
+def through(architecture: Architecture, name: str) -> Architecture:
+    document = json.loads(json.dumps(export_architecture(architecture, name)))
+    return import_architecture(document, name)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_spec_survives_a_round_trip(name: str) -> None:
+    assert set(SPECS) <= set(names())
+    for spec in SPECS:
+        architecture = load(spec).architecture
+        assert through(architecture, name) == architecture
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_thousand_members_survive_a_round_trip(name: str, space: StageSpace) -> None:
+    members = space.decode_indices(space.sample_indices(np.random.default_rng(0), 1000))
+    assert [through(member, name) for member in members] == members
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@settings(max_examples=150)
+@given(architecture=architectures)
+def test_any_architecture_survives_a_round_trip_or_is_refused_by_field(name: str, architecture: Architecture) -> None:
+    try:
+        assert through(architecture, name) == architecture
+    except FieldError as error:
+        assert error.path
+        assert "\n" not in str(error)
+
+
+@settings(max_examples=100)
+@given(architecture=architectures)
+def test_timm_supports_all_but_pool_skips_and_other_stems_and_heads(architecture: Architecture) -> None:
+    assume(all(stage.block.skip != "pool" for stage in architecture.stages))
+    net = replace(
+        architecture,
+        stages=tuple(replace(stage, block=replace(stage.block, se_ratio=0.0)) for stage in architecture.stages),
+        stem=replace(architecture.stem, stride=2),
+        head=replace(architecture.head, kernel_size=1, stride=1),
+    )
+    assert through(net, "timm") == net
+
+
+def test_published_strings() -> None:
+    # tensorflow/tpu mnasnet_models.py (mnasnet_a1), efficientnet_builder.py; timm's are those of its efficientnet.py.
+    a1, b0 = load("mnasnet_a1").architecture, load("efficientnet_b0").architecture
+    assert export_architecture(a1, "tf")["blocks_args"] == [
+        "r1_k3_s11_e1_i32_o16_noskip",
+        "r2_k3_s22_e6_i16_o24",
+        "r3_k5_s22_e3_i24_o40_se0.25",
+        "r4_k3_s22_e6_i40_o80",
+        "r2_k3_s11_e6_i80_o112_se0.25",
+        "r3_k5_s22_e6_i112_o160_se0.25",
+        "r1_k3_s11_e6_i160_o320",
+    ]
+    assert export_architecture(b0, "timm")["arch_def"] == [
+        ["ds_r1_k3_s1_e1_c16_se0.25"],
+        ["ir_r2_k3_s2_e6_c24_se0.25"],
+        ["ir_r2_k5_s2_e6_c40_se0.25"],
+        ["ir_r3_k3_s2_e6_c80_se0.25"],
+        ["ir_r3_k5_s1_e6_c112_se0.25"],
+        ["ir_r4_k5_s2_e6_c192_se0.25"],
+        ["ir_r1_k3_s1_e6_c320_se0.25"],
+    ]
+    # The published B0 of torchvision, with only its own arguments.
+    rows = [
+        (1, 3, 1, 32, 16, 1),
+        (6, 3, 2, 16, 24, 2),
+        (6, 5, 2, 24, 40, 2),
+        (6, 3, 2, 40, 80, 3),
+        (6, 5, 1, 80, 112, 3),
+        (6, 5, 2, 112, 192, 4),
+        (6, 3, 1, 192, 320, 1),
+    ]
+    keys = ("expand_ratio", "kernel", "stride", "input_channels", "out_channels", "num_layers")
+    document = {"inverted_residual_setting": [dict(zip(keys, row, strict=True)) for row in rows], "dropout": 0.2}
+    assert import_architecture(document, "torchvision") == replace(b0, bn_eps=1e-5, bn_momentum=0.1)
+
+
+@pytest.fixture(scope="module")
+def timm(torchvision: Any) -> Any:
+    if importlib.util.find_spec("timm") is None:
+        pytest.skip("timm is not installed; make test puts it into .peers")
+    import timm.models._efficientnet_builder as builder
+    from timm.models.efficientnet import EfficientNet
+
+    def build(document: dict[str, Any]) -> torch.nn.Module:
+        own = {key: value for key, value in document.items() if key not in ("arch_def", "img_size")}
+        norm = {"eps": own.pop("bn_eps"), "momentum": own.pop("bn_momentum")}
+        from functools import partial
+
+        made: torch.nn.Module = EfficientNet(
+            builder.decode_arch_def(document["arch_def"]),
+            norm_layer=partial(torch.nn.BatchNorm2d, **norm),
+            round_chs_fn=partial(builder.round_channels, multiplier=0),
+            **own,
+        )
+        return made.eval()
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "efficientnet_b2", "efficientnet_lite1", "mnasnet_a1", "mobilenet_v2", "plain"]
+)
+def test_timm_builds_the_same_network(timm: Any, tmp_path: Path, name: str) -> None:
+    b0 = load("efficientnet_b0").architecture
+    plain = Stage(ConvBlock(kernel_size=3), out_channels=16, num_layers=2, stride=1)
+    architecture = replace(b0, stages=(plain, *b0.stages[1:3])) if name == "plain" else load(name).architecture
+    torch.manual_seed(0)
+    theirs = timm(export_architecture(architecture, "timm"))
+    assert sum(parameter.numel() for parameter in theirs.parameters()) == architecture_cost(architecture).params
+    ours = build_network(architecture).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    assert load_weights(ours, tmp_path / "theirs.pth") == "timm"
+    images = torch.randn(2, 3, 97, 97)
+    with torch.no_grad():
+        expected, found = theirs(images), ours(images)
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+    save_weights(ours, tmp_path / "ours.pth", "timm")
+    theirs.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6"]]}, r"arch_def\[0\]\[0\]: c is missing"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24_q3"]]}, r"arch_def\[0\]\[0\]: 'q3' in .* is unknown"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24_k5"]]}, r"arch_def\[0\]\[0\]: k is given twice"),
+        ("timm", {"arch_def": [["er_r2_k3_s2_e6_c24"]]}, r"arch_def\[0\]\[0\]: unknown timm block 'er'"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e1_c24"]]}, r"arch_def\[0\]\[0\]: ir with e1 has a 1x1 convolution"),
+        ("timm", {"arch_def": [["ds_r2_k3_s2_e6_c24"]]}, r"arch_def\[0\]\[0\]: e6 in a block of kind 'ds'"),
+        ("timm", {"arch_def": [["ir_r2_k4_s2_e6_c24"]]}, r"arch_def\[0\]\[0\]\.kernel_size: 4 is not an odd"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24.5"]]}, r"channels 24\.5: expected a whole number after channels"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c0"]]}, r"arch_def\[0\]\[0\]\.out_channels: 0 is not an integer"),
+        ("timm", {"arch_def": [["ir_r2_k3_s2_e6_c24_skip"]]}, r"arch_def\[0\]\[0\]: 'skip' in .* is unknown"),
+        ("torchvision", {ROWS: [dict(ROW, expand_ratio=float("nan"))]}, "expand_ratio: nan: expected a whole number"),
+        ("torchvision", {ROWS: [dict(ROW, expand_ratio=1.5)]}, r"expand_ratio: 1\.5: expected a whole number"),
+        ("timm", {"arch_def": [["ds_r1_k3_s1_e1_c16"]] * 101}, "stages: 101 stages are more than 100"),
+        ("timm", {"arch_def": "ir_r2"}, "arch_def: 'ir_r2' is not a list"),
+        ("timm", {"arch_df": []}, "arch_df: unknown field 'arch_df'; did you mean 'arch_def'"),
+        ("timm", {"img_size": 16}, "resolution: 16 is smaller than the network's total stride"),
+        ("timm", {"pad_type": "valid"}, "pad_type: 'valid': expected '' or 'same'"),
+        ("tf", {"blocks_args": ["r1_k3_s11_e1_i16_o16"]}, r"blocks_args\[0\]: 16 input channels must equal the 32"),
+        ("tf", {"blocks_args": ["r1_k3_s12_e1_i32_o16"]}, r"blocks_args\[0\]: s12: expected the same stride twice"),
+        ("tf", {"width_coefficient": 1.1}, r"width_coefficient: 1\.1 must be 1; import the unscaled network"),
+        ("torchvision", {"inverted_residual_setting": []}, "inverted_residual_setting: .*expected one or more rows"),
+        ("torchvision", {"inverted_residual_setting": [{"kernel": 3}]}, r"setting\[0\]\.expand_ratio: missing"),
+        ("timn", {}, "unknown format 'timn'; did you mean 'timm'"),
+    ],
+)  # fmt: skip
+def test_wrong_documents_give_one_line(name: str, change: dict[str, Any], message: str) -> None:
+    document = export_architecture(load("efficientnet_b0").architecture, name) if name in FORMATS else {}
+    with pytest.raises(MnasError, match=message) as error:
+        import_architecture({**document, **change}, name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "timm",
+            {"skip": "pool"},
+            r"stages\[2\]\.skip: the format timm cannot express pool, only identity",
+        ),
+        ("tf", {"skip": "pool"}, r"stages\[2\]\.skip: the format tf cannot express pool"),
+    ],
+)
+def test_what_cannot_be_expressed_is_refused(name: str, change: dict[str, Any], message: str) -> None:
+    b0 = load("efficientnet_b0").architecture
+    block = replace(b0.stages[2].block, **change)
+    stages = (*b0.stages[:2], replace(b0.stages[2], block=block), *b0.stages[3:])
+    with pytest.raises(FieldError, match=message):
+        export_architecture(replace(b0, stages=stages), name)
+    plain = Stage(ConvBlock(3), 16, 1, 1)
+    for other in ("tf", "torchvision"):
+        with pytest.raises(FieldError, match=r"stages\[0\]\.op: .* cannot express a plain convolution"):
+            export_architecture(replace(b0, stages=(plain, *b0.stages[1:])), other)
+    # Their code would round the channels, or the width of squeeze-excite, and build another network.
+    odd = replace(b0, stages=(replace(b0.stages[0], out_channels=20), *b0.stages[1:]))
+    for other in ("tf", "torchvision"):
+        with pytest.raises(FieldError, match=r"stages\[0\]\.out_channels: 20 is not a multiple of 8"):
+            export_architecture(odd, other)
+    narrow = replace(b0.stages[2], block=replace(b0.stages[2].block, se_ratio=0.0625))
+    with pytest.raises(FieldError, match=r"stages\[2\]\.se_ratio: 0\.0625 of 24 channels is rounded differently"):
+        export_architecture(replace(b0, stages=(*b0.stages[:2], narrow, *b0.stages[3:])), "timm")
+    gated = Stage(ConvBlock(3, se_ratio=0.25), 16, 1, 1)
+    with pytest.raises(FieldError, match=r"stages\[0\]\.se_ratio: timm cannot express squeeze-excite"):
+        export_architecture(replace(b0, stages=(gated, *b0.stages[1:])), "timm")
+    for other in FORMATS:
+        with pytest.raises(FieldError, match=r"head\.stride: the format \w+ cannot express 2"):
+            export_architecture(replace(b0, head=replace(b0.head, stride=2)), other)

@@ -1,0 +1,53 @@
+"""Numbers, times, counts and commands as a person reads them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from baselines.text import command, counted, seconds_text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (3e-9, "3 ns"),
+        (5.88e-05, "59 µs"),
+        (0.00123, "1.2 ms"),
+        (0.0567, "57 ms"),
+        (0.9996, "1 s"),
+        (3.42, "3.4 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (125, "2 min 5 s"),
+        (3599.6, "1 h"),
+        (4200, "1 h 10 min"),
+        (90061, "1 d 1 h"),
+    ],
+)
+def test_times(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "seed", "0 seeds"),
+        (1, "seed", "1 seed"),
+        (1000, "image", "1,000 images"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+    ],
+)
+def test_counts(count: int, noun: str, text: str) -> None:
+    assert counted(count, noun) == text
+
+
+def test_a_shell_reads_the_words_of_a_command_as_they_are() -> None:
+    words = ("compare", Path("my runs/it's"), "--evaluator", "train:a b?epochs=1&width=0.5", "--seed", 3)
+    assert shlex.split(command(*words)) == ["mnas", *map(str, words)]
+    assert command("show", Path("-x")) == "mnas show ./-x"  # not an option

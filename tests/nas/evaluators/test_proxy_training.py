@@ -1,0 +1,110 @@
+"""``--evaluator train``: accuracies of networks after a short training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from baselines import load
+from nas.__main__ import main
+from nas.check import check_evaluator
+from nas.evaluators.proxy_training import Proxy, ProxyOptions, ProxyTraining, evaluator_of, proxy_of
+from nas.evaluators.registry import _load_evaluator, load_evaluator
+from search_spaces import FieldError, MnasError, StageSpace
+from tests.baselines.training.images import write_folders
+
+pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; install it with: pip install")
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return write_folders(tmp_path / "my images?", count=60, side=16)
+
+
+def test_a_name_says_all_of_a_proxy_and_nothing_that_is_usual(images: Path) -> None:
+    proxy = Proxy(data=str(images), epochs=2, width=0.25, images=90, repeats=2)
+    assert proxy_of(proxy.name) == proxy
+    assert proxy.name.endswith("/my%20images%3F?epochs=2&width=0.25&images=90&repeats=2") or proxy.name.endswith(
+        "/my images%3F?epochs=2&width=0.25&images=90&repeats=2"
+    )
+    assert proxy_of("train:folder") == Proxy(data="folder")
+    found = proxy_of(evaluator_of(str(images), ProxyOptions(epochs=2)).name)
+    assert len(found.fingerprint) == 16
+    assert (found.data, found.epochs) == (str(images), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train:", "data: missing"),
+        ("train:x?epoch=3", "unknown part of the proxy 'epoch'; did you mean 'epochs'"),
+        ("train:x?epochs=many", "epochs: 'many' is not a number"),
+        ("train:x?epochs=0", "epochs: 0 is not"),
+        ("train:x?width=nan", "width: nan is not"),
+        ("train:x?epochs=1&epochs=2", "epochs"),
+        ("train:x?recipe=none", "unknown recipe 'none'"),
+    ],
+)
+def test_names_that_are_no_proxy(name: str, message: str) -> None:
+    with pytest.raises(MnasError, match=message):
+        proxy_of(name)
+
+
+def test_it_keeps_the_rules_of_evaluators(images: Path, space: StageSpace) -> None:
+    proxy = Proxy(data=str(images), epochs=1, width=0.1, images=60)
+    findings = list(check_evaluator(ProxyTraining(proxy), space))
+    assert [finding for finding in findings if finding.problem] == []
+
+
+def test_what_it_trains_and_judges(images: Path) -> None:
+    evaluator = ProxyTraining(Proxy(data=str(images), epochs=3, width=0.25, images=90))
+    b0 = load("efficientnet_b0").architecture
+    assert len(evaluator.data.train) == 90
+    adapted = evaluator.adapted(b0)
+    assert (adapted.resolution, adapted.num_classes, adapted.stem.stride) == (16, 3, 1)
+    (first,), (again,), (other,) = (evaluator.evaluate([b0], seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.accuracy_std is None
+    assert 0 <= other.accuracy <= 1
+    repeated = ProxyTraining(Proxy(data=str(images), epochs=3, width=0.25, images=90, repeats=2))
+    (both,) = repeated.evaluate([b0])
+    assert both.accuracy == pytest.approx((first.accuracy + other.accuracy) / 2)  # with the seeds 0 and 1
+    assert both.accuracy_std is not None
+
+
+def test_other_images_or_a_side_that_is_too_small_are_refused(images: Path) -> None:
+    name = evaluator_of(str(images), ProxyOptions(epochs=1)).name
+    (images / "red" / "000.png").unlink()
+    with pytest.raises(MnasError, match="has changed"):
+        load_evaluator(name).check(load("efficientnet_b0").architecture)
+    with pytest.raises(FieldError, match="resolution: 8 is smaller"):
+        ProxyTraining(Proxy(data=str(images), resolution=8)).check(load("efficientnet_b0").architecture)
+
+
+def test_without_its_library_nothing_begins(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    _load_evaluator.cache_clear()
+    for command in (["search", "--evaluator", "train"], ["train", "efficientnet_b0"]):
+        assert main([*command, "--data", str(images), "--out", "run"]) == 2
+        assert "lightning-fabric is not installed; install it with: " in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_a_search_over_trainings(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proxy = ("--evaluator", "train", "--data", str(images), "--epochs", "1", "--width", "0.1", "--images", "60")
+    assert main(["search", *proxy, "--trials", "4", "--workers", "2", "--out", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["evaluator"].startswith("train:")
+    figure = found["best"]["spec"]["figures"][0]
+    assert figure["kind"] == "measured"
+    assert "a proxy that ranks networks" in figure["source"]
+    assert main(["search", "--resume", "run", "--trials", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 5
+    assert main(["search", "--data", str(images)]) == 2
+    assert "data: --data needs --evaluator train" in capsys.readouterr().err

@@ -1,0 +1,249 @@
+"""Networks trained side by side: the statistics, the trainings, and resuming them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from baselines import BaselineSpec, load
+from baselines.training.data.sources import load_data
+from baselines.training.folder import WEIGHTS, change_learning_rate, read_training
+from baselines.training.launch import planned
+from baselines.training.settings import TrainingOptions
+from nas.__main__ import main
+from nas.record import STUDY_FILE
+from nas.runs import look_at
+from nas.studies import trained_comparison as comparison
+from nas.studies.journal import StudyJournal
+from nas.studies.trained_comparison import Contestant, Plan, paired_difference, start_comparison
+from tests.baselines.training.images import write_folders
+from tests.processes import environment
+
+pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
+
+OPTIONS = ("--recipe", "proxy", "--epochs", "2", "--batch", "16", "--width", "0.25", "--train")
+
+
+def contestant(name: str, hits: object) -> Contestant:
+    return Contestant(name, 1, 1, 1, np.array(hits, dtype=bool))
+
+
+def test_the_interval_is_students_if_images_do_not_matter() -> None:
+    """Each network recognises random images, but a fixed number of them, so scipy's paired t-test applies."""
+    images = 2000
+    shares = {"a": (0.62, 0.66, 0.64), "b": (0.60, 0.61, 0.63)}
+    hits = {}
+    for name, values in shares.items():
+        rng = np.random.default_rng(len(name))
+        hits[name] = [rng.permutation(np.arange(images) < value * images) for value in values]
+    found = paired_difference(contestant("a", hits["a"]), contestant("b", hits["b"]))
+    theirs = ttest_rel(*shares.values()).confidence_interval(0.95)
+    assert found.mean == pytest.approx(0.08 / 3)
+    assert found.interval is not None
+    low, high = found.interval
+    assert low < theirs.low < found.mean < theirs.high < high
+    assert (high - low) / (theirs.high - theirs.low) == pytest.approx(1, abs=0.15)
+    assert found.verdict == ("better" if low > 0 else "tie")
+
+
+def test_equal_differences_of_all_pairs_leave_uncertainty() -> None:
+    """The choice of test images is still random: 10 of 100 differ, all in one direction, as in a proportion."""
+    both = [[image < 60 for image in range(100)]] * 2
+    fewer = [[image < 50 for image in range(100)]] * 2
+    found = paired_difference(contestant("a", both), contestant("b", fewer))
+    half = 1.96 * (0.1 * 0.9 / 99) ** 0.5
+    assert found.interval == pytest.approx((0.1 - half, 0.1 + half))
+    assert found.verdict == "better"
+    assert paired_difference(contestant("b", fewer), contestant("a", both)).verdict == "worse"
+    assert paired_difference(contestant("a", both), contestant("a", both)).verdict == "tie"
+    assert paired_difference(contestant("a", both[:1]), contestant("b", fewer[:1])).verdict == "unknown"
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return str(write_folders(tmp_path / "images", count=40))
+
+
+def test_a_comparison_can_be_interrupted_and_resumed(
+    images: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["compare", "efficientnet_b0", "mnasnet_b1", "--data", images, *OPTIONS, "--seeds", "2"]
+    trained: list[str] = []
+    whole = comparison.run_training
+
+    def interrupted(folder: Path, *arguments: object) -> object:
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(folder.name)
+        return whole(folder, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(comparison, "run_training", interrupted)
+    assert main([*command, "--out", "c"]) == 130
+    assert "resume with: mnas compare --train --resume c" in capsys.readouterr().err
+    assert trained == ["efficientnet_b0-seed0", "mnasnet_b1-seed0", "efficientnet_b0-seed1"]
+    kept = {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
+    run = look_at(Path("c"))
+    assert (run.kind, run.state, run.done, run.wanted) == ("comparison", "interrupted", 3, 4)
+    monkeypatch.setattr(comparison, "run_training", whole)
+    assert main(["compare", "--train", "--resume", "c", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert kept == {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
+    first, reference = found["networks"]
+    assert (first["name"], reference["name"]) == ("efficientnet_b0", "mnasnet_b1")
+    (difference,) = found["differences"]
+    assert difference["mean"] == pytest.approx(np.mean(np.array(first["top1"]) - reference["top1"]))
+    # Each training is complete by itself: mnas evaluate gives the same accuracy.
+    for network in (first, reference):
+        for seed, top1 in enumerate(network["top1"]):
+            assert main(["evaluate", f"c/{network['name']}-seed{seed}", "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["top1"] == top1
+    # A folder of an earlier version has no journal, and its trainings are not repeated.
+    Path("c", STUDY_FILE).unlink()
+    assert look_at(Path("c")).state == "complete"
+    assert main(["compare", "--train", "--resume", "c"]) == 0
+    assert kept == {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "2 epochs, 16 images in a step, seeds 0 to 1" in shown
+    assert "12 test images, which no training saw" in shown
+    assert "efficientnet_b0: " in shown
+    assert main(["trials", "c"]) == 2
+    assert "c holds a comparison, expected a search; use mnas compare --train --resume" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_and_survive_a_kill(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A comparison killed while worker processes train gives the same as one in this process that was never killed."""
+    options = ("--data", images, *OPTIONS, "--seeds", "2", "--json")
+    command = ["compare", "mnasnet_small", "mnasnet_b1", *options]
+    assert main([*command, "--executor", "processes", "--out", "whole"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas", *command, "--workers", "2", "--cores", "1", "--out", "cut"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(Path().glob("cut/*/history.csv")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert main(["compare", "--train", "--resume", "cut", "--json"]) == 0
+    assert {**json.loads(capsys.readouterr().out), "out": "whole"} == whole
+    with StudyJournal.open(Path("cut")) as journal:
+        assert journal.execution.workers == 2  # as at its start
+
+
+def test_equal_macs_change_the_number_of_epochs(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each network gets as many epochs as match the reference's total MACs, and at least one."""
+    options = ("--data", images, *OPTIONS, "--seeds", "1", "--equal", "macs", "--json")
+    assert main(["compare", "mnasnet_small", "efficientnet_b0", *options, "--out", "c"]) == 0
+    small, large = json.loads(capsys.readouterr().out)["networks"]
+    assert large["epochs"] == 2
+    assert small["epochs"] == round(2 * large["macs"] / small["macs"]) > 4
+    assert read_training(Path("c/mnasnet_small-seed0"))[1].recipe.epochs == small["epochs"]
+    assert main(["compare", "efficientnet_b0", "mnasnet_small", *options, "--out", "d"]) == 0
+    large, small = json.loads(capsys.readouterr().out)["networks"]
+    assert (large["epochs"], small["epochs"]) == (1, 2)
+
+
+def test_batch_norm_sees_parts_of_one_size_in_all_networks(images: str) -> None:
+    """This holds whatever memory each network needs."""
+    data = load_data(images)
+    trainings = []
+    for name, at_once in (("efficientnet_b0", 4), ("mnasnet_b1", 16)):
+        options = TrainingOptions(recipe="proxy", epochs=1, batch=16, width=0.2, micro_batch=at_once)
+        trainings.append(planned(load(name), data, options)[:2])
+    assert [settings.micro_batches for _, settings in trainings] == [4, 1]
+    start_comparison(Path("c"), Plan(("efficientnet_b0", "mnasnet_b1"), 1, "epochs"), trainings)
+    assert {read_training(folder)[1].micro_batches for folder in Path("c").iterdir() if folder.is_dir()} == {4}
+
+
+@pytest.mark.parametrize(
+    ("execution", "options", "expected"),
+    [
+        ({}, TrainingOptions(recipe="proxy"), None),
+        ({"workers": 3}, TrainingOptions(recipe="proxy"), 300),  # 0.9 of 1000 bytes, divided by three
+        ({"workers": 3}, TrainingOptions(recipe="proxy", memory=500), 500),
+    ],
+)
+def test_trainings_at_the_same_time_share_the_free_memory(
+    images: str,
+    monkeypatch: pytest.MonkeyPatch,
+    execution: dict[str, int],
+    options: TrainingOptions,
+    expected: int | None,
+) -> None:
+    limits: list[int | None] = []
+
+    def noted(subject: BaselineSpec, data: object, options: TrainingOptions) -> tuple[object, ...]:
+        limits.append(options.memory)
+        return subject, None, None
+
+    monkeypatch.setattr(comparison, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(comparison, "planned", noted)
+    monkeypatch.setattr(comparison, "start_comparison", lambda *_: None)
+    subjects = [load("efficientnet_b0"), load("mnasnet_b1")]
+    plan = Plan(("efficientnet_b0", "mnasnet_b1"))
+    assert (plan.seeds, plan.equal) == (3, "epochs")
+    comparison.create_comparison(Path("c"), plan, subjects, images, options, execution)
+    assert limits == [expected] * 2
+
+
+def test_cores_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for given, cores in (({"workers": 3}, 2), ({"workers": 16}, 1), ({"workers": 3, "cores": 5}, 5), ({}, None)):
+        assert comparison.divided(given).get("cores") == cores
+
+
+def test_a_training_with_another_recipe_is_refused(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All trainings of a comparison share one recipe."""
+    two = ("efficientnet_b0", "mnasnet_b1", "--data", images, *OPTIONS, "--seeds", "2", "--epochs", "1")
+    assert main(["compare", *two, "--learning-rate", "0.1", "--out", "c"]) == 0
+    odd = Path("c/efficientnet_b0-seed1")
+    assert read_training(odd)[1].recipe.learning_rate == 0.1
+    (odd / WEIGHTS).unlink()
+    change_learning_rate(odd, 0.05)
+    capsys.readouterr()
+    assert main(["compare", "--train", "--resume", "c"]) == 2
+    assert "efficientnet_b0-seed1 has another recipe than the others; start a comparison" in capsys.readouterr().err
+    assert not (odd / WEIGHTS).exists()  # refused before any training started
+
+
+def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "comparison.json").touch()
+    write_folders(tmp_path / "untested" / "train")
+    two = ("efficientnet_b0", "mnasnet_b1")
+    for arguments, message in (
+        ((*two, "--data", images), "data: --data needs --train"),
+        ((*two, "--seeds", "5"), "seeds: --seeds needs --train"),
+        ((*two, "--workers", "2"), "workers: --workers needs --train"),
+        (("--train", "--resume", "c", "--epochs", "7"), "epochs: --epochs cannot be combined with --resume"),
+        ((*two, "--train"), "compare: expected two or more SPEC and --data"),
+        (("efficientnet_b0", "--train", "--data", images), "expected two or more"),
+        (("efficientnet_b0", "efficientnet_b0", "--train", "--data", images), "is given twice"),
+        ((*two, "--train", "--data", images, "--executor", "in-process", "--workers", "2"), "workers: needs"),
+        ((*two, "--train", "--data", "untested"), "untested has no test images"),
+        ((*two, "--train", "--data", images, "--equal", "time"), "unknown equal 'time'"),
+        ((*two, "--train", "--data", images, "--html", "f.html"), "html: --html cannot be combined with --train"),
+        ((*two, "--train", "--resume", "c"), "specs: SPEC cannot be combined with --resume"),
+        (("--train", "--resume", "c"), "resume: c holds no comparison"),
+        (
+            (*two, "--train", "--data", images, "--out", "old"),
+            "already holds a comparison; choose another folder, or resume it with: mnas compare --train --resume old",
+        ),
+    ):
+        assert main(["compare", *arguments]) == 2, arguments
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("runs").exists()
