@@ -219,9 +219,30 @@ def compare(
         TypeError: a network has a type that its annotation does not allow.
     """
     judge = load_evaluator(name_of_evaluator(evaluator), name_of_space(space))
+    return Comparison.of(side_by_side(networks, reference), judge)
+
+
+def side_by_side(networks: Sequence[Network], reference: Network | None) -> list[BaselineSpec | Comparator]:
+    """The networks under different names, the reference last.
+
+    Args:
+        networks: networks to compare.
+        reference: network that the others are compared with; the last one by default.
+
+    Raises:
+        MnasError: there are fewer than two, or two have the same name.
+    """
     subjects = _told_apart([*networks, *([] if reference is None else [reference])])
-    chosen = None if reference is None else subjects.pop()
-    return Comparison.of(ordered(subjects, chosen), judge)
+    if reference is not None:
+        chosen = subjects.pop()
+        subjects = [*(subject for subject in subjects if subject != chosen), chosen]
+    if len(subjects) < 2:
+        raise MnasError("compare: expected two or more networks")
+    names = [subject.name for subject in subjects]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise MnasError(f"compare: {repeated} is given twice; remove one, or give the specs different names")
+    return subjects
 
 
 def _told_apart(networks: Sequence[Network]) -> list[BaselineSpec | Comparator]:
@@ -231,18 +252,6 @@ def _told_apart(networks: Sequence[Network]) -> list[BaselineSpec | Comparator]:
     for place, (network, subject) in enumerate(zip(networks, subjects, strict=True)):
         if isinstance(network, str) and isinstance(subject, BaselineSpec) and names.count(subject.name) > 1:
             subjects[place] = replace(subject, name=spec_name(Path(network))) if Path(network).is_dir() else subject
-    return subjects
-
-
-def ordered(
-    subjects: Sequence[BaselineSpec | Comparator], reference: Network | None
-) -> Sequence[BaselineSpec | Comparator]:
-    """The networks with the reference last. Raises `MnasError` if there are fewer than two."""
-    if reference is not None:
-        chosen = subject_of(reference)
-        subjects = [*(subject for subject in subjects if subject != chosen), chosen]
-    if len(subjects) < 2:
-        raise MnasError("compare: expected two or more networks")
     return subjects
 
 

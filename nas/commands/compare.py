@@ -18,7 +18,6 @@ from baselines.commands.options import (
     refuse_options,
 )
 from baselines.files import check_new, new_folder
-from baselines.subjects import load_subject
 from baselines.training.recipe import RECIPES
 from baselines.training.settings import TrainingOptions
 from baselines.views.evaluation import skipped_lines
@@ -109,7 +108,7 @@ def _created(arguments: argparse.Namespace) -> Path:
     """The folder of a new comparison."""
     if not arguments.specs or not arguments.data:
         raise MnasError("compare: expected two or more SPEC and --data with --train, or --resume FOLDER")
-    subjects = nas.api.ordered([load_subject(name) for name in arguments.specs], arguments.reference)
+    subjects = nas.api.side_by_side(arguments.specs, arguments.reference)
     plan = Plan(tuple(subject.name for subject in subjects), **given(arguments, Plan))
     options = TrainingOptions(**given(arguments, TrainingOptions))
     folder: Path = arguments.out or new_folder("compare")

@@ -199,6 +199,17 @@ def small_name(space: StageSpace) -> str:
     return name_of_space(space)
 
 
+def test_networks_of_one_name(workplace: Path) -> None:
+    """Two runs whose specs have the same name are told apart by their folders; a network given twice is refused."""
+    with pytest.raises(MnasError, match="compare: efficientnet_b0 is given twice; remove one"):
+        nas.compare(["efficientnet_b0", "mobilenet_v2", "efficientnet_b0"])
+    compared = nas.compare(["efficientnet_b0", "mobilenet_v2"], reference="efficientnet_b0")
+    assert [judged.name for judged in compared.judged] == ["mobilenet_v2", "efficientnet_b0"]
+    nas.search(200e6, controller="random", trials=3, seed=1, out="a")
+    nas.search(200e6, controller="random", trials=3, seed=2, out="b")
+    assert [judged.name for judged in nas.compare(["a", "b"]).judged] == ["a", "b"]
+
+
 def test_a_needless_object_is_refused(workplace: Path) -> None:
     nas.search(controller="random", trials=3, out="run")
     with pytest.raises(MnasError, match="evaluator: the run uses imagenet, which needs no object; remove evaluator"):
