@@ -21,6 +21,9 @@ settings.register_profile(
 )
 settings.load_profile("mnas")
 
+# No test reaches the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 # Other projects' networks, which `make test` installs there.
 PEERS = Path(__file__).resolve().parents[1] / ".peers"
 sys.path.append(str(PEERS))

@@ -253,6 +253,7 @@ def test_a_training_is_found_from_any_folder(
     assert main(["evaluate", "../t"]) == 0
 
 
+@pytest.mark.slow
 def test_a_training_on_a_hugging_face_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that are not packed, from a relative path: trained, resumed and evaluated."""
     datasets = pytest.importorskip("datasets", reason="datasets is not installed; pip install 'mnas[hf]'")
@@ -288,6 +289,7 @@ def test_resumed_with_another_learning_rate(images: Path, capsys: pytest.Capture
     assert "the training in t has ended" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The readers get the signal too; the state is saved, and the result is that of an uninterrupted training."""
     monkeypatch.chdir(tmp_path)

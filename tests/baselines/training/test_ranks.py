@@ -66,6 +66,7 @@ def test_two_devices_give_the_weights_of_two_parts(images: str) -> None:
     assert len(Path("devices", HISTORY).read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed(images: str) -> None:
     """Ctrl-C ends all processes and saves the state; the result is that of an uninterrupted training."""
     options = ("--recipe", "proxy", "--epochs", "8", "--batch", "16", "--width", "0.2", "--devices", "2")
