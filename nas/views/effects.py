@@ -55,7 +55,7 @@ class Effects:
 
     Attributes:
         networks: number of different networks behind the estimate.
-        explained: share of the variance of their accuracies that the effects explain together.
+        explained: share of the variance of their accuracies that the effects predict together, of networks left out.
         items: effects, in the order of the space.
     """
 
@@ -130,7 +130,11 @@ def _contrasts(counts: NDArray[np.int64]) -> Floats:
 
 
 def _ridge(design: Floats, target: Floats) -> tuple[Floats, Floats, float]:
-    """Weights of a centred design, their posterior covariance, and the share of the variance that they explain."""
+    """Weights of a centred design, their posterior covariance, and the share of the variance that they predict.
+
+    The noise is that of the evidence framework (MacKay 1992, "Bayesian Interpolation"). The share is that of networks
+    left out one by one: with more values than networks, a fit in the sample explains everything and says nothing.
+    """
     centred = target - target.mean()
     values, vectors = np.linalg.eigh(design.T @ design)
     values = np.maximum(values, 0.0)
@@ -143,11 +147,14 @@ def _ridge(design: Floats, target: Floats) -> tuple[Floats, Floats, float]:
         penalty = max(noise / spread, 1e-9)
         weights = vectors @ (projected / (values + penalty))
         residuals = centred - design @ weights
-        free = max(len(target) - 1 - float((values / (values + penalty)).sum()), 1.0)
+        free = max(len(target) - 1 - float((values / (values + penalty)).sum()), 1e-9)
         noise = float(residuals @ residuals) / free
     # Where the design has no information, the prior remains: the spread of the accuracies.
     covariance = (vectors * (spread * penalty / (values + penalty))) @ vectors.T
-    return weights, covariance, 1 - float(residuals.var() / spread)
+    rotated = design @ vectors
+    leverage = 1 / len(target) + (rotated**2 / (values + penalty)).sum(axis=1)
+    left_out = residuals / np.maximum(1 - leverage, 1e-9)
+    return weights, covariance, max(0.0, 1 - float((left_out**2).mean() / spread))
 
 
 # --- output -----------------------------------------------------------------------------------------------------------
@@ -168,8 +175,8 @@ def effects_note(effects: Effects | None) -> str:
         f"Estimated from {effects.networks:,} different networks of this run by a linear model (ridge regression) of "
         "accuracy on all choices at once: a value's difference from the average of its choice among those networks, "
         f"all else being equal, with its standard error. The model explains {100 * effects.explained:.0f} % of the "
-        "variance. It holds for the region that the search sampled (mostly near its target, if it "
-        f"has one), not for the whole space. Values seen in fewer than {FEW} networks are marked."
+        "variance of networks left out of the fit. It holds for the region that the search sampled (mostly near its "
+        f"target, if it has one), not for the whole space. Values seen in fewer than {FEW} networks are marked."
     )
 
 

@@ -54,6 +54,17 @@ def test_a_space_where_accuracy_is_a_sum_is_read_exactly(seed: int) -> None:
             assert item.macs == pytest.approx(price[place] - price[rows[:, column]].mean(), abs=1e3)
 
 
+@pytest.mark.parametrize("networks", [10, 12, 24])
+def test_chance_explains_nothing(networks: int) -> None:
+    """Accuracies that have nothing to do with the choices; a fit of ten networks by nine values is nearly exact."""
+    rng = np.random.default_rng(networks)
+    shares = []
+    for _ in range(30):
+        rows = ALL[rng.choice(len(ALL), networks, replace=False)]
+        shares.append(estimated(rows, rng.normal(0.6, 0.01, networks)).explained)
+    assert np.mean(shares) < 0.1
+
+
 def test_standard_errors_are_those_of_the_noise() -> None:
     misses, errors = [], []
     for seed in range(60):
