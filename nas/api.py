@@ -209,7 +209,8 @@ def compare(
     """Put networks side by side: cost, accuracy with its noise, agreement and rank.
 
     Args:
-        networks: names of baselines, spec files, ``torchvision:NAME``, specs, architectures or comparators.
+        networks: names of baselines, spec files, folders of trainings or searches, ``torchvision:NAME``; or specs,
+            architectures and comparators.
         evaluator: source of accuracy.
         space: space whose choices are the columns of a table of measurements.
         reference: network that the others are compared with; the last one by default.

@@ -31,7 +31,7 @@ def scale(
     """Grow a network by released coefficients, by the paper's rule, or by factors.
 
     Args:
-        network: name of a baseline, path of a spec file, spec or architecture.
+        network: name of a baseline, spec file, folder of a training or a search; or a spec or an architecture.
         preset: name of released coefficients, such as "b3".
         phi: exponent of the paper's rule: depth 1.2^phi, width 1.1^phi, resolution 1.15^phi.
         width: factor on channels; 1 by default.

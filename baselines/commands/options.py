@@ -23,7 +23,7 @@ from search_spaces.errors import MnasError
 
 # What SPEC may be; where a network without a spec will do too, `NETWORK`.
 SPEC = "name of a baseline, path of a spec file, or folder of a training or a search"
-NETWORK = f"{SPEC}, or torchvision:NAME"
+NETWORK = "name of a baseline, path of a spec file, folder of a training or a search, or torchvision:NAME"
 ALLOW_CODE = "allow running the Python files that the run names"
 
 _READERS: dict[Any, Callable[[str], Any]] = {int: read_integer, float: number, str: str, Path: Path}
