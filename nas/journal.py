@@ -18,7 +18,7 @@ from typing import Any
 
 from baselines.text import command
 from nas.controllers.base import Controller
-from nas.evaluators.registry import space_of
+from nas.evaluators.registry import load_evaluator, space_of
 from nas.executors.base import Execution, Failure, execution_of
 from nas.journal_format import COLUMNS, FILE_NAME, SCHEMA, TABLES, Record, record_of
 from nas.objective import Objective
@@ -28,6 +28,9 @@ from nas.trial import Batch, Completion, History, Trial
 from search_spaces import MnasError, Selection, Space
 from search_spaces.plugins import code_options, refuse_code, unnumbered
 from search_spaces.serialization import from_dict
+
+# Entry of the table ``run`` with the digest of the evaluator's data; missing if its answers depend on none.
+FINGERPRINT = "fingerprint"
 
 
 class Journal(RunRecord, SearchEvents):
@@ -61,7 +64,9 @@ class Journal(RunRecord, SearchEvents):
         Raises:
             MnasError: the folder already holds a run or anything else, or cannot be created.
         """
-        return cls._created(folder, settings.as_dict(), execution or Execution(), beside)
+        known = load_evaluator(settings.evaluator, settings.space).fingerprint
+        others = {FINGERPRINT: known} if known else {}
+        return cls._created(folder, settings.as_dict(), execution or Execution(), beside, **others)
 
     @classmethod
     def resume(
@@ -104,7 +109,12 @@ class Journal(RunRecord, SearchEvents):
         stored: dict[str, Any] = self._entries["settings"]
         if not self._allow_code:
             refuse_code(stored.values(), f"run: {self.file.parent}")
-        return from_dict(SearchSettings, stored, "settings")
+        settings = from_dict(SearchSettings, stored, "settings")
+        known = self._entries.get(FINGERPRINT, "")
+        if known and load_evaluator(settings.evaluator, settings.space).fingerprint != known:
+            changed = f"{settings.evaluator} has changed since the run was started"
+            raise MnasError(f"{self.file}: {changed}; restore it, or start a new run")
+        return settings
 
     @cached_property
     def objective(self) -> Objective:

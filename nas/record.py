@@ -119,7 +119,12 @@ class RunRecord:
 
     @classmethod
     def _created(
-        cls, folder: Path, settings: Mapping[str, Any], execution: Execution, beside: Collection[str] = ()
+        cls,
+        folder: Path,
+        settings: Mapping[str, Any],
+        execution: Execution,
+        beside: Collection[str] = (),
+        **others: str,
     ) -> Self:
         """Create the folder and an empty record in it.
 
@@ -128,6 +133,7 @@ class RunRecord:
             settings: settings that determine the run.
             execution: where and how it runs in this session.
             beside: names of files and folders that may already exist in the folder.
+            others: further facts about the run, by name.
 
         Raises:
             MnasError: the folder already holds a run or anything else, or cannot be created.
@@ -137,7 +143,7 @@ class RunRecord:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MnasError(f"out: {folder} cannot be created ({error.strerror}); choose another folder") from None
-        entries = {"schema": cls.schema, "settings": settings, "versions": versions()}
+        entries = {"schema": cls.schema, "settings": settings, "versions": versions(), **others}
         file, lock = folder / cls.file_name, cls._own(folder)
         try:
             connection = _connect_to_write(file)

@@ -63,6 +63,7 @@ class Evaluator(ABC):
         kind: kind of its accuracies: ``predicted`` by a model, or ``measured`` on trained networks.
         instant: whether it answers at once, so that a report may ask it for thousands of random members.
         noisy: whether another seed gives another measurement of the same network.
+        fingerprint: digest of the data that its answers depend on; a run is only continued with the same.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Evaluator(ABC):
     kind: str = "predicted"
     instant: bool = False
     noisy: bool = False
+    fingerprint: str = ""
 
     @abstractmethod
     def check(self, architecture: Network) -> None:
@@ -87,4 +89,8 @@ class Evaluator(ABC):
 
     def known_members(self, space: Space) -> Indices | None:
         """The canonical rows of a space that it can judge, of shape (count, choices); None if it can judge all."""
+        return None
+
+    def measurements(self, network: Network) -> int | None:
+        """The number of different measurements of a network, with seeds from 0; None if there is no limit."""
         return None

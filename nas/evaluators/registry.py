@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -33,7 +34,18 @@ def load_evaluator(name: str, space: str = "efficientnet") -> Evaluator:
         MnasError: the name is unknown (with the nearest one), the table has a fault, or the plug-in gives no evaluator.
     """
     given = object_named("evaluator", name)
-    return given if isinstance(given, Evaluator) else _load_evaluator(name, space)
+    return given if isinstance(given, Evaluator) else _load_evaluator(name, space, _state(name))
+
+
+def _state(name: str) -> tuple[str, int, int] | None:
+    """What a file's content may depend on: a table that was changed is read again."""
+    if not name.startswith(PREFIX):
+        return None
+    file = Path(name.removeprefix(PREFIX))
+    with suppress(OSError, ValueError):
+        found = file.stat()
+        return str(file.resolve()), found.st_mtime_ns, found.st_size
+    return None
 
 
 def evaluator_loader(name: str, space: str) -> Callable[[], Evaluator]:
@@ -125,7 +137,7 @@ def _no_table(evaluator: str) -> MnasError:
 
 
 @cache
-def _load_evaluator(name: str, space: str) -> Evaluator:
+def _load_evaluator(name: str, space: str, state: tuple[str, int, int] | None) -> Evaluator:
     if space == TABLE and not name.startswith(PREFIX):
         raise _no_table(name)
     if name in EVALUATORS:

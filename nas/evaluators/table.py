@@ -14,6 +14,7 @@ has not tried yet (`nas.search_loop`).
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.text import counted
 from nas.evaluators.base import Evaluator, Metrics, Network
 from nas.evaluators.table_file import Row, fault, is_empty, number_of, read_table
 from nas.evaluators.table_space import Columns, table_space
@@ -54,11 +56,14 @@ class TableEvaluator(Evaluator):
         self.columns: Columns | None = None
         self._file = file
         self._measured: dict[bytes, dict[int, Metrics]] = {}
-        names, lines = read_table(file)
+        names, numbered = read_table(file)
+        lines = list(numbered)
+        self.fingerprint = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         self._check_columns(names, () if space is None else space.labels)
         rows = [(number, row) for number, row in lines if row.get("state", "done") == "done"]
         if not rows:
-            raise MnasError(f"evaluator: {self._file} has no rows; use a table of measured networks")
+            rule = "has no rows" if not lines else "has no row whose state is done"
+            raise MnasError(f"evaluator: {self._file} {rule}; use a table of measured networks")
         if space is None:
             space, self.columns, rows = table_space(file, names, rows)
         self.space: Space = space
@@ -73,10 +78,15 @@ class TableEvaluator(Evaluator):
         for architecture in architectures:
             repeats = self._repeats(architecture)
             if seed >= len(repeats):
-                raise FieldError("seed", f"{seed}: the table has {len(repeats)} measurements of this network")
+                raise FieldError(
+                    "seed", f"{seed}: the table has {counted(len(repeats), 'measurement')} of this network"
+                )
             # Seeds count from the first that the table has for this network.
             found.append(repeats[sorted(repeats)[seed]])
         return found
+
+    def measurements(self, network: Network) -> int:
+        return len(self._repeats(network))
 
     def known_members(self, space: Space) -> Indices | None:
         rows = self.rows

@@ -8,7 +8,8 @@ If it does not:
   (`nas.costs.metrics.is_cost_name`).
 - It is *left aside* if all rows have the same value: there is nothing to choose. So are the columns in which
   ``mnas trials RUN --csv`` tells how a trial went.
-- It is a *choice* if it has few different values, at most `MAX_VALUES`, and some value occurs twice.
+- It is a *choice* if it has few different values, at most `MAX_VALUES`, and some value occurs twice,
+  other than in repeats of a network that the other columns identify.
 - Anything else could be a choice, a cost or an identifier, and is refused: the header must say what it is.
 
 Reports say what each column was taken for (`Columns.text`).
@@ -121,6 +122,8 @@ class _Roles:
                 role, name = "note", "a column without a name"
             elif role is None:
                 role = "tells how a trial went" if name in of_a_run else _role(name, cells)
+                if role == "choice" and _identifies(column, names, rows):
+                    role = None
             elif role == "choice" and len(set(map(_text, cells))) == 1:
                 role = SAME
             if role is None:
@@ -137,7 +140,7 @@ class _Roles:
             what = "the column" if len(unclear) == 1 else "the columns"
             raise MnasError(
                 f"evaluator: {file}: {what} {', '.join(map(shorten, unclear))} could be a choice, a cost or a note "
-                f"(no value occurs twice, or there are more than {MAX_VALUES}); say in the header which: "
+                f"(no value occurs in two networks, or there are more than {MAX_VALUES}); say in the header which: "
                 f"choice:{first}, cost:{first} or note:{first}"
             )
         if not self.choices:
@@ -153,6 +156,14 @@ def _said(column: str) -> tuple[str | None, str]:
     if colon and role.strip() in ROLES and name.strip():
         return role.strip(), one_line(name, MAX_LETTERS)
     return None, one_line(column, MAX_LETTERS)
+
+
+def _identifies(column: str, names: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether a column only names networks that the other columns tell apart; repeats have the same name."""
+    others = [name for name in names if name not in RESERVED and name != column and not is_cost_name(_said(name)[1])]
+    networks = {tuple(_text(row.get(name)) for name in others) for _, row in rows}
+    pairs = {(_text(row.get(column)), tuple(_text(row.get(name)) for name in others)) for _, row in rows}
+    return len({name for name, _ in pairs}) == len(pairs) == len(networks) > 1
 
 
 def _role(name: str, cells: Sequence[object]) -> str | None:

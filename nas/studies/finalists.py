@@ -38,7 +38,7 @@ class Finalist:
     Attributes:
         trial: trial of the run.
         accuracies: new measurements; empty if there are none. Such a network of a noisy evaluator is ranked after the
-            others, since luck may have made it a finalist.
+            others that meet the targets, since luck may have made it a finalist.
         accuracy: mean of these; the run's accuracy if there are none.
         std: σ of ``accuracy``; None if unknown.
         merit: merit (`Objective.merit`) of the accuracy less its σ.
@@ -121,7 +121,7 @@ def finalists_of(
         code = code_options((*names, settings.controller))
         resume = command("finalists", folder, "--top", top, "--repeats", repeats, *code)
         measured = measure_again(folder / FOLDER, chosen, *names, repeats, defaults, execution, resume=resume)
-        if not measured.by_trial:
+        if measured.failures and not measured.by_trial:
             raise MnasError(f"finalists: no measurement succeeded; the first failed: {measured.failures[0]}")
     judged = judge_finalists(chosen, settings.objective, evaluator, measured)
     return Finalists(folder, settings.objective, evaluator, tuple(judged), measured.failures)
@@ -149,6 +149,8 @@ def measure_again(
         execution: fields of the execution that a person chose.
         resume: command that resumes the measurements.
     """
+    judge = load_evaluator(evaluator, space)
+    limits = {trial.number: judge.measurements(trial.network) or math.inf for trial in trials}
     jobs = {
         (trial.number, seed): Job(
             f"trial{trial.number}-seed{seed}",
@@ -157,6 +159,7 @@ def measure_again(
         )
         for seed in range(1, repeats + 1)
         for trial in trials
+        if seed < limits[trial.number]
     }
     study = Study(
         kind="finalists",
@@ -220,9 +223,16 @@ def judge_finalists(
         careful = max(0.0, accuracy - (std or 0.0))
         merit = float(objective.merit(objective.reward(careful, trial.costs), trial.costs))
         judged.append(Finalist(trial, accuracies, accuracy, std, merit, tie=False))
-    judged.sort(key=lambda f: (evaluator.noisy and not f.accuracies, -f.merit, f.trial.number))
+    judged.sort(key=lambda f: (_misses(f, objective), evaluator.noisy and not f.accuracies, -f.merit, f.trial.number))
     return [
-        Finalist(f.trial, f.accuracies, f.accuracy, f.std, f.merit, tie=f is not judged[0] and _is_tie(f, judged[0]))
+        Finalist(
+            f.trial,
+            f.accuracies,
+            f.accuracy,
+            f.std,
+            f.merit,
+            tie=f is not judged[0] and _is_tie(f, judged[0], objective),
+        )
         for f in judged
     ]
 
@@ -246,8 +256,13 @@ def _pooled_std(measured: Sequence[Sequence[Metrics]]) -> float | None:
     return math.sqrt(squares / freedom) if freedom else None
 
 
-def _is_tie(finalist: Finalist, first: Finalist) -> bool:
-    if bool(finalist.accuracies) != bool(first.accuracies):
+def _misses(finalist: Finalist, objective: Objective) -> bool:
+    """Whether a network misses targets that are limits."""
+    return objective.form == "hard" and not objective.meets(finalist.trial.costs)
+
+
+def _is_tie(finalist: Finalist, first: Finalist, objective: Objective) -> bool:
+    if bool(finalist.accuracies) != bool(first.accuracies) or _misses(finalist, objective):
         return False
     difference = abs(finalist.accuracy - first.accuracy)
     return difference <= math.hypot(finalist.std or 0.0, first.std or 0.0)

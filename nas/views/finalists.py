@@ -13,7 +13,8 @@ from nas.views.front import freeze_hint
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nas.studies.finalists import Finalists
+    from nas.objective import Objective
+    from nas.studies.finalists import Finalist, Finalists
 
 MOST_FAILURES = 5
 
@@ -57,7 +58,7 @@ def text(found: Finalists, *, allow_code: bool = False) -> list[RenderableType]:
             ),
             points(trial.metrics.accuracy),
             "not measured" if noisy and not finalist.accuracies else points(finalist.accuracy, finalist.std),
-            "first" if finalist is finalists[0] else "a tie" if finalist.tie else "",
+            _remark(finalist, found),
         )
     lines: list[RenderableType] = [table, f"Accuracy: {evaluator.meaning}."]
     if noisy:
@@ -69,8 +70,25 @@ def text(found: Finalists, *, allow_code: bool = False) -> list[RenderableType]:
         lines += [f"  {line}" for line in found.failures[:MOST_FAILURES]]
         if len(found.failures) > MOST_FAILURES:
             lines.append(f"  and {len(found.failures) - MOST_FAILURES} more (--json shows all)")
-    lines.append("Ranked by accuracy minus one σ.")
+    by_target = " among networks that meet the target; the others follow" if _is_limited(objective) else ""
+    lines.append(f"Ranked by accuracy minus one σ{by_target}.")
+    if _is_limited(objective) and not objective.meets(finalists[0].trial.costs):
+        lines.append("None of them meets the target; the nearest comes first.")
+    if noisy and any(not finalist.accuracies for finalist in finalists):
+        lines.append("A network that could not be measured again is ranked after those that could.")
     if ties := sum(finalist.tie for finalist in finalists):
         noun = "network differs" if ties == 1 else "networks differ"
         lines.append(f"{ties} {noun} from the first by less than the σ of the difference: the cheapest is as good.")
     return [*lines, *freeze_hint(found.folder, finalists[0].trial, allow_code=allow_code)]
+
+
+def _is_limited(objective: Objective) -> bool:
+    return objective.form == "hard" and bool(objective.targets)
+
+
+def _remark(finalist: Finalist, found: Finalists) -> str:
+    if finalist is found.finalists[0]:
+        return "first"
+    if _is_limited(found.objective) and not found.objective.meets(finalist.trial.costs):
+        return "misses the target"
+    return "a tie" if finalist.tie else ""

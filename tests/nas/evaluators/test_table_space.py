@@ -367,6 +367,34 @@ def test_the_command(workplace: Path, macro: list[Row], capsys: pytest.CaptureFi
     assert "its choices: mnas trials " in error
 
 
+def test_the_name_of_a_network_is_no_choice(tmp_path: Path) -> None:
+    """With repeats a name occurs twice, and is still refused; the header may say what it is."""
+    rows = [{"id": f"n{number}", **row, "seed": seed} for number, row in enumerate(plain(6)) for seed in range(2)]
+    with pytest.raises(MnasError, match="the column 'id' could be a choice, a cost or a note"):
+        TableEvaluator(write(tmp_path / "t.csv", rows), None)
+    noted = [{"note:id" if name == "id" else name: value for name, value in row.items()} for row in rows]
+    table = TableEvaluator(write(tmp_path / "noted.csv", noted), None)
+    assert table.space.labels == ("op", "width")
+    assert table.measurements(table.space.decode({"op": "conv", "width": 8})) == 2
+
+
+def test_finalists_that_miss_the_target_come_last(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the network over the target has a second measurement, which must not make it the first."""
+    rows = [
+        {"op": op, "seed": seed, "accuracy": accuracy, "energy_mj": energy}
+        for op, seed, accuracy, energy in (("a", 0, 0.7, 5), ("a", 1, 0.74, 5), ("b", 0, 0.71, 2), ("c", 0, 0.6, 1))
+    ]
+    write(workplace / "t.csv", rows)
+    run = ["search", "--space", "table", "--evaluator", "table:t.csv", "--target", "energy_mj=3", "--trials", "3"]
+    searched([*run, "--controller", "random", "--out", "r"], capsys)
+    found = json.loads(searched(["finalists", "r", "--json"], capsys))["finalists"]
+    assert [finalist["genotype"]["op"] for finalist in found] == ["b", "c", "a"]
+    text = " ".join(searched(["finalists", "r"], capsys).split())
+    assert "misses the target" in text
+    assert "failed" not in text
+    assert "None of them meets" not in text
+
+
 def test_finalists_of_a_table_with_repeats(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The other seeds of the table are the measurements; their mean and spread are recomputed from its rows."""
     rng = np.random.default_rng(0)
@@ -451,7 +479,10 @@ def test_a_table_that_was_changed_is_noticed(tmp_path: Path, macro: list[Row]) -
         run_search(search, journal)
     _load_evaluator.cache_clear()
     write(file, [{**row, "latency_ms": row["latency_ms"] + 1} for row in macro])
-    with Journal.open(tmp_path / "run") as journal, pytest.raises(MnasError, match="the table was changed: restore it"):
+    with (
+        Journal.open(tmp_path / "run") as journal,
+        pytest.raises(MnasError, match="has changed since the run was started; restore it"),
+    ):
         list(journal.trials())
 
 
