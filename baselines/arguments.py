@@ -28,7 +28,7 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         hints = typing.get_type_hints(function)
         for name, value in inspect.signature(function).bind(*args, **kwargs).arguments.items():
-            options = _options(hints[name])
+            options = _options(hints.get(name, object))  # ``self`` has no annotation
             if not any(_permits(option, value) for option in options):
                 expected = " or ".join(dict.fromkeys(map(_text, options)))
                 raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")

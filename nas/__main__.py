@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from baselines.commands.parser import Parser
 from search_spaces import MnasError
-from search_spaces.errors import unknown_name
+from search_spaces.errors import printable, unknown_name
 
 
 class Command(NamedTuple):
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except MnasError as error:
-        print(f"mnas: {error}", file=sys.stderr)
+        print(f"mnas: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mnas: interrupted", file=sys.stderr)

@@ -108,6 +108,7 @@ def search(
     """
     space_name = name_of_space(space)
     evaluator_name = name_of_evaluator(evaluator)
+    trials, seed = int(trials), int(seed)  # numbers of numpy are welcome
     wanted = _targets(target_macs, targets)
     names = {"space": space_name, "evaluator": evaluator_name, "controller": name_of_controller(controller)}
     if wanted is None and not isinstance(objective, Objective):
@@ -220,6 +221,8 @@ def compare(
         TypeError: a network has a type that its annotation does not allow.
     """
     judge = load_evaluator(name_of_evaluator(evaluator), name_of_space(space))
+    if not isinstance(space_of(name_of_space(space), name_of_evaluator(evaluator)), StageSpace):
+        raise MnasError("compare: the space has choices and no architectures; compare its trials with mnas finalists")
     return Comparison.of(side_by_side(networks, reference), judge)
 
 
@@ -275,6 +278,9 @@ def _names(
 
 
 def _targets(target_macs: float | None, targets: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    for name in targets or {}:
+        if not isinstance(name, str):
+            raise TypeError(f"targets: expected names of costs, got {type(name).__name__}")
     if target_macs is None:
         return targets
     if "macs" in (targets or {}):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from baselines.arguments import typed
 from baselines.registry import own_file
 from baselines.spec import BaselineSpec, Figure, Provenance, SearchRecord, write_spec
 from baselines.subjects import Network, subject_of
@@ -63,6 +64,7 @@ class Found:
         names = {kind: getattr(self.settings, kind) for kind in KINDS}
         return {kind: name for kind, name in names.items() if name.startswith(OBJECT)}
 
+    @typed
     def freeze(self, name: str, trial: int | None = None) -> BaselineSpec:
         """Write the best network, or that of another trial, to ``specs/NAME.yaml``.
 

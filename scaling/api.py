@@ -51,7 +51,8 @@ def scale(
     if not isinstance(parent, BaselineSpec):
         raise MnasError(f"network: {parent.name} has no architecture in this project; scale a spec instead")
     rule, chosen = _choose_coefficients(parent, preset, phi, (width, depth, resolution), tuple(keep))
-    name = name or f"{parent.name}_{rule.replace('preset ', '').replace(' ', '')}"
+    if name is None:
+        name = f"{parent.name}_{rule.replace('preset ', '').replace(' ', '')}"
     if not is_name(name):
         raise MnasError(f"name: {shorten(name)} is not a valid name for a spec; choose another name")
     record = ScalingRecord(parent.name, parent.digest, rule, chosen.width, chosen.depth, chosen.resolution)

@@ -80,9 +80,14 @@ def not_installed(field: str, library: str, extra: str) -> MnasError:
     return MnasError(f"{field}: {library} is not installed; install it with: {command}")
 
 
+def printable(text: str) -> str:
+    """Return untrusted text with a space for each line break, escape and other character that is not printable."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def one_line(text: str, limit: int = 500) -> str:
     """Return untrusted text as one line of at most ``limit`` printable characters, without control sequences."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table as RichTable
@@ -54,7 +56,7 @@ def labelled(label: str, text: str) -> Text:
     """A line that starts with a label in bold."""
     from rich.text import Text
 
-    return Text.assemble((label, "bold"), f" {text}")
+    return Text.assemble((printable(label), "bold"), f" {printable(text)}")
 
 
 def pointer(label: str, text: str) -> Text:
@@ -95,7 +97,7 @@ class Table:
         from rich.text import Text
 
         assert len(cells) == len(self.columns)
-        self.rows.append(([Text(cell) if isinstance(cell, str) else cell for cell in cells], style))
+        self.rows.append(([Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells], style))
 
     def add_section(self) -> None:
         """Draw a line below the last row."""

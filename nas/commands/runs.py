@@ -10,6 +10,7 @@ from baselines.views.terminal import print_json, show, write_csv
 from nas.runs import Run, runs_in
 from nas.views import runs as view
 from search_spaces import MnasError
+from search_spaces.errors import printable
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -38,4 +39,4 @@ def run(arguments: argparse.Namespace) -> None:
     elif runs:
         show(*view.text(runs))
     else:
-        show(f"No runs in {', '.join(map(str, folders))}.")
+        show(printable(f"No runs in {', '.join(map(str, folders))}."))

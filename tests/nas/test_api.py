@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nas
@@ -21,7 +22,7 @@ from nas.__main__ import main
 from nas.evaluators.base import Evaluator, Metrics
 from nas.evaluators.registry import name_of_evaluator
 from nas.journal import Journal
-from search_spaces import Architecture, MnasError, StageChoices, StageSpace, architecture_cost, load_space
+from search_spaces import Architecture, ChoiceSpace, MnasError, StageChoices, StageSpace, architecture_cost, load_space
 from tests.processes import ROOT, environment
 
 # A custom space and evaluator, a search, a spec and a comparison: twelve lines.
@@ -208,6 +209,23 @@ def test_networks_of_one_name(workplace: Path) -> None:
     nas.search(200e6, controller="random", trials=3, seed=1, out="a")
     nas.search(200e6, controller="random", trials=3, seed=2, out="b")
     assert [judged.name for judged in nas.compare(["a", "b"]).judged] == ["a", "b"]
+
+
+def test_arguments_of_other_types(workplace: Path) -> None:
+    found = nas.search(controller="random", trials=np.int64(3), seed=np.int64(1), out="run")
+    for call in (
+        lambda: found.freeze("x", trial=found.best),  # type: ignore[arg-type]
+        lambda: found.freeze("x", trial=1.0),  # type: ignore[arg-type]
+        lambda: found.freeze(None),  # type: ignore[arg-type]
+        lambda: nas.search(targets={1: 1}),  # type: ignore[dict-item]
+    ):
+        with pytest.raises(TypeError, match="expected"):
+            call()
+    assert not Path("specs").exists()
+    with pytest.raises(MnasError, match="compare: the space has choices and no architectures"):
+        nas.compare(["efficientnet_b0", "mobilenet_v2"], space=ChoiceSpace("own", {"a": (1, 2)}), evaluator=Constant())
+    with pytest.raises(MnasError, match="name: '' is not a valid name"):
+        scaling.scale("efficientnet_b0", phi=1, name="")
 
 
 def test_a_needless_object_is_refused(workplace: Path) -> None:

@@ -185,3 +185,13 @@ def test_every_command_has_a_parser() -> None:
         assert parser_of(name)[0].prog == f"mnas {name}"
     with pytest.raises(MnasError, match="unknown command"):
         parser_of("nonsense")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_names_of_strangers_stay_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a\n\x1b[31mb").mkdir()
+    for arguments in (["report", "no\n\x1b[31mline"], ["trials", "a\n\x1b[31mb"], ["runs", "a\n\x1b[31mb"]):
+        assert main(arguments) in (0, 2)
+        out, err = capsys.readouterr()
+        assert "\x1b" not in out + err
+        assert err.count("\n") <= 1
