@@ -32,7 +32,7 @@ START_SECONDS = 600.0
 # Seconds between two checks whether a worker must end early.
 STOP_SECONDS = 0.2
 _SPAWN = get_context("spawn")
-_GUARD = 'a script that uses workers must start its work under: if __name__ == "__main__":'
+_GUARD = 'a script of your own that uses workers must start its work under: if __name__ == "__main__":'
 
 
 class Worker(Generic[Payload, Result]):
@@ -124,7 +124,8 @@ class Worker(Generic[Payload, Result]):
         self.end()
         code = None if process is None else process.exitcode
         if starting and code == 1:  # it could not import the script that started it, and never will
-            self._unstartable = Failure("died", f"no worker could be started ({_cause(code)}); {_GUARD}")
+            why = f"no worker could be started ({_cause(code)}; its message is above)"
+            self._unstartable = Failure("died", f"{why}; {_GUARD}")
             return _LostError(self._unstartable)
         return _LostError(Failure("died", f"the worker died of {_cause(code)}"))
 

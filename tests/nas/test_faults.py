@@ -396,7 +396,7 @@ def test_workers_of_a_script_without_a_main_guard_name_it(tmp_path: Path) -> Non
     )
     assert ran.returncode == 1
     last = ran.stderr.splitlines()[-1]
-    assert "no worker could be started (exit status 1)" in last
+    assert "no worker could be started (exit status 1; " in last
     assert 'if __name__ == "__main__":' in last
     # The worker failed once, and left no run of its own beside that of the script.
     assert ran.stderr.count("MnasError: workers: ") == 1
