@@ -220,8 +220,9 @@ def compare(
         MnasError: a name is unknown, or there are fewer than two networks.
         TypeError: a network has a type that its annotation does not allow.
     """
-    judge = load_evaluator(name_of_evaluator(evaluator), name_of_space(space))
-    if not isinstance(space_of(name_of_space(space), name_of_evaluator(evaluator)), StageSpace):
+    evaluator_name, space_name = name_of_evaluator(evaluator), name_of_space(space)
+    judge = load_evaluator(evaluator_name, space_name)
+    if not isinstance(space_of(space_name, evaluator_name), StageSpace):
         raise MnasError("compare: the space has choices and no architectures; compare its trials with mnas finalists")
     return Comparison.of(side_by_side(networks, reference), judge)
 

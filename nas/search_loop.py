@@ -70,6 +70,11 @@ class SearchSettings:
         for target in self.objective.targets:
             check_target(target.cost, target.value, space)
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Names of the space, the evaluator and the controller."""
+        return self.space, self.evaluator, self.controller
+
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain data."""
         return asdict(self)

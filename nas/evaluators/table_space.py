@@ -81,8 +81,8 @@ def table_space(file: Path, names: Sequence[str], rows: Sequence[Row]) -> tuple[
         rows: rows that count.
 
     Raises:
-        MnasError: there is no column of choices, the role of a column is unclear, a cell of a choice is empty,
-            or a cost is not a number above 0.
+        MnasError: no column is a choice, a column could be several things, a choice has an empty cell, or a cost is
+            not a number above 0.
     """
     roles = _Roles(file, names, rows)
     values = {label: _values(file, label, column, rows) for label, column in roles.choices.items()}

@@ -118,7 +118,7 @@ def finalists_of(
         if evaluator.instant and not (execution or {}).keys() - {"retries"}:  # not worth a process
             defaults = {"executor": "in-process", "retries": usual.retries}
         names = (settings.evaluator, settings.space)
-        code = code_options((*names, settings.controller))
+        code = code_options(settings.names)
         resume = command("finalists", folder, "--top", top, "--repeats", repeats, *code)
         measured = measure_again(folder / FOLDER, chosen, *names, repeats, defaults, execution, resume=resume)
         if measured.failures and not measured.by_trial:

@@ -155,7 +155,7 @@ def report(journal: Journal) -> Report:
     settings, folder = journal.settings, journal.file.parent
     space = space_of(settings.space, settings.evaluator)
     if not isinstance(space, StageSpace):
-        code = code_options((settings.space, settings.evaluator, settings.controller))
+        code = code_options(settings.names)
         others = f"{command('front', folder, *code)} or {command('trials', folder)}"
         raise MnasError(f"report: {folder} has choices and no architectures; use {others} instead")
     evaluator = load_evaluator(settings.evaluator, settings.space)
@@ -457,8 +457,7 @@ def _progress_parts(report: Report) -> tuple[Part, ...]:
 
 def _command(report: Report, name: str, *options: object) -> str:
     """A command for the run's folder, which allows the Python files that the run names to run."""
-    names = (report.settings.space, report.settings.evaluator, report.settings.controller)
-    return command(name, report.run.folder, *options, *code_options(names))
+    return command(name, report.run.folder, *options, *code_options(report.settings.names))
 
 
 def _next_steps(report: Report) -> list[Part]:

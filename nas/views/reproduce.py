@@ -60,7 +60,7 @@ def notes(settings: SearchSettings, execution: Execution, versions: Mapping[str,
         found.append(f"The exponents of this run ({below:g} and {above:g}) can be given in Python only.")
     if execution.workers != 1:
         found.append("With several workers, trials complete in another order, so the search may go differently.")
-    if any(map(is_code, (settings.space, settings.evaluator, settings.controller))):
+    if any(map(is_code, settings.names)):
         found.append("It needs the Python files that it names, unchanged.")
     found.append(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     found.append(f"Digest of settings and trials: {digest}. The same search gives the same digest.")

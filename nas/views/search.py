@@ -53,7 +53,7 @@ def text(found: Found) -> list[RenderableType]:
         lines += comparison_view.text(found.compare())
         following = [pointer("Next:", _freeze(found))]
         if not _has_objects(found):
-            report = command("report", folder, "--html", "report.html", *code_options(_names(found)))
+            report = command("report", folder, "--html", "report.html", *code_options(found.settings.names))
             following.append(pointer("Report:", report))
     watch = pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}")
     return [*lines, pointer("Run:", str(found.folder)), *following, watch]
@@ -74,25 +74,21 @@ def _found_lines(found: Found) -> Iterator[RenderableType]:
 
 def _has_objects(found: Found) -> bool:
     """Whether the run was started with Python objects, which commands do not have, since they are other processes."""
-    return any(name.startswith(OBJECT) for name in _names(found))
+    return any(name.startswith(OBJECT) for name in found.settings.names)
 
 
 def _front(found: Found, cost: str) -> str:
     """How to show the front; in Python if the run was started with objects."""
     if _has_objects(found):
         return f"found.front({cost!r})"
-    return command("front", found.folder, "--cost", cost, *code_options(_names(found)))
+    return command("front", found.folder, "--cost", cost, *code_options(found.settings.names))
 
 
 def _freeze(found: Found) -> str:
     """How to freeze the network; in Python if the run was started with objects."""
     if _has_objects(found):
         return 'found.freeze("NAME")'
-    return command("freeze", found.folder, "--name", "NAME", *code_options(_names(found)))
-
-
-def _names(found: Found) -> tuple[str, ...]:
-    return found.settings.space, found.settings.evaluator, found.settings.controller
+    return command("freeze", found.folder, "--name", "NAME", *code_options(found.settings.names))
 
 
 def missed_text(objective: Objective) -> str:
