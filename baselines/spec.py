@@ -102,7 +102,9 @@ class ScalingRecord:
 
     Attributes:
         parent, parent_digest: name and digest of the architecture that was scaled.
-        rule: ``preset b3`` (released coefficients), ``phi 2`` (the paper's rule) or ``w1.2 d1.4 r300`` (custom).
+        rule: way of scaling in words: ``preset b3`` (released coefficients), ``w1.2 d1.4 r300`` (given factors), or a
+            rule with its phi, factor or target, and its rounding: ``fast, macs=1G, layers rounded, channels to 8``.
+            Files of older versions have ``phi 2`` for the paper's rule.
         width, depth: factors on channels and on layers.
         resolution: side of the input image in pixels.
     """

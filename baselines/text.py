@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from search_spaces.errors import MnasError, shorten
 
@@ -82,6 +82,19 @@ def positive_int(text: str) -> int:
     raise MnasError(f"{shorten(text)}: expected an integer from 1 to 999999999")
 
 
+# The value of a resolution that stands for each network's own.
+OWN: Final = "own"
+
+
+def side(text: str) -> int | Literal["own"]:
+    """A side in pixels, or `OWN`. Raises `MnasError` for anything else."""
+    if text.strip() == OWN:
+        return OWN
+    if re.fullmatch(r"\d{1,9}", text.strip()) and int(text):
+        return int(text)
+    raise MnasError(f"{shorten(text)}: expected a number of pixels, such as 32, or {OWN}")
+
+
 def number(text: str) -> float:
     """A finite number. Raises `MnasError` for anything else."""
     try:
@@ -98,11 +111,38 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas, or FROM:TO:STEP: ``1,1.1,1.2`` or ``1:1.4:0.05``.
+
+    Raises:
+        MnasError: the text is neither, or has more than a thousand numbers.
+    """
+    if ":" not in text:
+        return tuple(number(part) for part in text.split(","))
+    parts = [number(part) for part in text.split(":")]
+    if len(parts) != 3 or parts[2] <= 0 or not 0 <= (parts[1] - parts[0]) / parts[2] < 1000:
+        raise MnasError(f"{shorten(text)}: expected FROM:TO:STEP, such as 1:1.4:0.05")
+    low, high, step = parts
+    return tuple(round(low + step * place, 9) for place in range(math.floor((high - low) / step + 1e-9) + 1))
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """As `numbers`, but integers only: ``24,28,32`` or ``24:32:4``."""
+    found = numbers(text)
+    if any(value != int(value) for value in found):
+        raise MnasError(f"{shorten(text)}: expected integers, such as 24,28,32 or 24:32:4")
+    return tuple(map(int, found))
+
+
 # Types of options, for `baselines.commands.options`: the value's type, and the function that reads it from a text.
 Count = Annotated[int, positive_int]
 Quantity = Annotated[int, quantity]
+Amount = Annotated[float, quantity]
+Side = Annotated[int | Literal["own"], side]
 Seconds = Annotated[float, duration]
 Names = Annotated[tuple[str, ...], names]
+Numbers = Annotated[tuple[float, ...], numbers]
+Integers = Annotated[tuple[int, ...], integers]
 
 
 def millions(value: float) -> str:

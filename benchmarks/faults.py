@@ -151,7 +151,7 @@ from pathlib import Path
 from tests.baselines.training.images import write_folders
 write_folders(Path(sys.argv[1]), count=40)
 """
-TRAINING = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --seeds 2 --data images --train --json"
+TRAINING = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --resolution 16 --seeds 2 --data images --train --json"
 SEARCHES = "--seeds 2 --trials 60 --controllers random,nni:regularized-evolution --workers 2 --json"
 CALIBRATED = f"--evaluator {TIMED} --controller random --trials 100 --objective calibrated --json"
 # Of each kind of study: the command that starts it, the one that resumes it, and what must be equal afterwards.

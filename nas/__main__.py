@@ -23,15 +23,19 @@ class Command(NamedTuple):
 
     def module(self, name: str) -> str:
         """The module of the command of that name; a keyword of Python is followed by an underscore."""
+        name = name.replace("-", "_")
         return f"{self.package}.commands.{name}_" if keyword.iskeyword(name) else f"{self.package}.commands.{name}"
 
 
 COMMANDS = {
     "search": Command("nas", "search for a baseline"),
-    "report": Command("nas", "show what a search found, as text or as a page"),
+    "report": Command("nas", "show what a search or a study of scaling found, as text or as a page"),
     "freeze": Command("nas", "write a run's best network as a spec"),
     "compare": Command("nas", "put networks side by side, trained or not"),
-    "scale": Command("scaling", "grow a spec"),
+    "scale": Command("scaling", "scale a spec up or down, by a rule, to a budget, or by factors"),
+    "ablate": Command("scaling", "train depth, width, resolution and compound variants of equal cost"),
+    "family": Command("scaling", "scale a spec into a family, trained or not"),
+    "scaling-search": Command("scaling", "search for the coefficients with which a spec grows best"),
     "show": Command("baselines", "show a spec as a table with its exact cost"),
     "train": Command("baselines", "train a network on your images"),
     "evaluate": Command("baselines", "evaluate a trained network on other images"),

@@ -52,6 +52,10 @@ SEARCH_FILE, STUDY_FILE, COMPARISON_FILE = "journal.sqlite", "study.sqlite", "co
 # In order of precedence: a comparison that has run is a study too.
 KNOWN = {
     SEARCH_FILE: ("search", "mnas trials or mnas runs"),
+    # Trained comparisons whose networks `scaling` makes.
+    "ablation.json": ("ablation", "mnas ablate --resume, mnas report or mnas runs"),
+    "family.json": ("family", "mnas family --train --resume, mnas report or mnas runs"),
+    "scaling-search.json": ("scaling-search", "mnas scaling-search --resume, mnas report or mnas runs"),
     COMPARISON_FILE: ("comparison", "mnas compare --train --resume or mnas runs"),
     STUDY_FILE: ("study", "mnas runs"),
     TRAINING_FILE: ("training", "mnas evaluate or mnas runs"),

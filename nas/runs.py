@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from baselines.owner import is_owned
-from baselines.training.folder import HISTORY, SETTINGS, WEIGHTS, read_training
+from baselines.training.folder import HISTORY, SETTINGS, WEIGHTS, read_training, validation_curve
 from nas.journal import Journal
 from nas.journal_format import Record
 from nas.record import COMPARISON_FILE, KNOWN, PILOTS, STUDY_FILE
@@ -26,7 +24,8 @@ class Run:
 
     Attributes:
         folder: folder of the run.
-        kind: ``search``, ``training``, or a study: ``comparison``, ``rediscovery``, ``finalists``, ``calibration``.
+        kind: ``search``, ``training``, or a study: ``comparison``, ``ablation``, ``family``, ``scaling-search``,
+            ``rediscovery``, ``finalists``, ``calibration``.
         state: ``running``, ``complete``, ``interrupted`` (by a person, or killed), ``failed`` or ``unreadable``.
         problem: reason why it failed or cannot be read; None otherwise.
         owner: process and host that run it; None if it is not running, or unknown.
@@ -61,7 +60,7 @@ def runs_in(folders: Iterable[Path]) -> Iterator[Run]:
 
 
 def kind_of(folder: Path) -> str | None:
-    """What a folder holds, by its files: ``search``, ``study``, ``comparison`` or ``training``; None if no run.
+    """What a folder holds, by its files (`nas.record.KNOWN`), such as ``search`` or ``training``; None if no run.
 
     A folder that cannot be read counts as a search.
     """
@@ -118,36 +117,36 @@ def _look_at_study(folder: Path) -> Run:
 
 def _look_at_comparison(folder: Path) -> Run:
     """The progress of a comparison of an earlier version, or one that has never run, is that of its trainings."""
+    kind = kind_of(folder) or "comparison"
     if (folder / STUDY_FILE).is_file():
-        return _look_at_study(folder)
+        return replace(_look_at_study(folder), kind=kind)
     plan = read_comparison(folder)
     trainings = [own for _, _, own in plan.folders(folder)]
     done = sum((own / WEIGHTS).is_file() for own in trainings)
     running = any(own.is_dir() and is_owned(own) for own in trainings)
     state = "running" if running else "interrupted" if done < len(trainings) else "complete"
     last = (folder / COMPARISON_FILE).stat().st_mtime
-    return Run(folder, "comparison", state, done=done, wanted=len(trainings), last_event=last)
+    return Run(folder, kind, state, done=done, wanted=len(trainings), last_event=last)
+
+
+def _look_at_scaling_search(folder: Path) -> Run:
+    if (folder / STUDY_FILE).is_file():
+        return _look_at_study(folder)
+    return Run(folder, "scaling-search", "interrupted", last_event=folder.stat().st_mtime)
 
 
 def _look_at_training(folder: Path) -> Run:
     _, settings = read_training(folder)
     history = folder / HISTORY
-    try:
-        rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines())) if history.exists() else []
-        accuracies = [float(row["val_accuracy"]) for row in rows]
-        done = int(rows[-1]["epoch"]) if rows else 0
-    except (ValueError, KeyError, TypeError, csv.Error):
-        raise MnasError(f"{history}: not a usable history; remove the folder, or start the training again") from None
-    if not all(math.isfinite(accuracy) for accuracy in accuracies):
-        raise MnasError(f"{history}: an accuracy is not a number; start the training again")
+    curve = validation_curve(folder)
     state = "running" if is_owned(folder) else "complete" if (folder / WEIGHTS).is_file() else "interrupted"
     return Run(
         folder,
         "training",
         state,
-        done=done,
+        done=curve[-1][0] if curve else 0,
         wanted=settings.recipe.epochs,
-        accuracy=max(accuracies, default=None),
+        accuracy=max((accuracy for _, accuracy in curve), default=None),
         last_event=(history if history.exists() else folder / SETTINGS).stat().st_mtime,
     )
 
@@ -156,5 +155,8 @@ _LOOKS: dict[str, Callable[[Path], Run]] = {
     "search": _look_at_search,
     "study": _look_at_study,
     "comparison": _look_at_comparison,
+    "ablation": _look_at_comparison,
+    "family": _look_at_comparison,
+    "scaling-search": _look_at_scaling_search,
     "training": _look_at_training,
 }

@@ -1,19 +1,33 @@
-"""The Python front door of `scaling`: what `mnas scale` does, in a function that takes names or objects."""
+"""The Python front door of `scaling`: what `mnas scale` does, in functions that take names or objects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from baselines.arguments import typed
 from baselines.spec import BaselineSpec, Provenance, ScalingRecord, is_name
 from baselines.subjects import Network, subject_of
-from baselines.text import Count
+from baselines.text import Amount, Count
+from scaling.budget import Budget, Solution, read_budget
+from scaling.budget import solve as solve_budget
 from scaling.compound import Coefficients, compound_scale
 from scaling.published import preset as released
-from scaling.rules import coefficients
-from search_spaces import MnasError
+from scaling.rules import DEFAULT_RULE, Rule, constraint, powers, rule_named
+from search_spaces import Architecture, MnasError
 from search_spaces.errors import shorten
+
+# The ways of scaling, of which one is chosen, and the arguments that belong to each.
+_WAYS = {
+    "preset": ("preset",),
+    "phi": ("phi",),
+    "factor": ("factor",),
+    "target": ("target", "target_macs"),
+    "factors": ("width", "depth", "resolution"),
+}
+_POWERS = ("alpha", "beta", "gamma")
 
 
 @typed
@@ -21,70 +35,249 @@ def scale(
     network: Network,
     *,
     preset: str | None = None,
+    rule: str | None = None,
     phi: float | None = None,
+    factor: float | None = None,
+    target_macs: Amount | None = None,
+    target: str | Budget | Solution | None = None,
+    batch: Count | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
     width: float | None = None,
     depth: float | None = None,
     resolution: Count | None = None,
     keep: Sequence[str] = (),
+    activation: str | None = None,
     name: str | None = None,
 ) -> BaselineSpec:
-    """Grow a network by released coefficients, by the paper's rule, or by factors.
+    """Grow a network, or shrink it, in one of five ways: preset, phi, factor, target, or width, depth and resolution.
 
     Args:
         network: name of a baseline, spec file, folder of a training or a search; or a spec or an architecture.
         preset: name of released coefficients, such as "b3".
-        phi: exponent of the paper's rule: depth 1.2^phi, width 1.1^phi, resolution 1.15^phi.
+        rule: rule for phi, factor and target; efficientnet by default. It says how growth is shared among depth,
+            width and resolution (docs/scaling.md).
+        phi: exponent of the rule. The paper's rule has depth 1.2^phi, width 1.1^phi and resolution 1.15^phi.
+        factor: growth of MACs by the rule: nominal, or real MACs for a rule of published points.
+        target_macs: short for target macs=…, such as 1G.
+        target: cost to aim at, to 1 %: macs=1G, params=5M, activations=10M, memory=500M (bytes of inference, or of a
+            training with batch) or latency=20ms (measured here, to 5 %); 2x is twice the network's own.
+        batch: images in a step of a training, for a memory target.
+        alpha: factor on layers for phi = 1, for a rule of your own together with beta and gamma.
+        beta: factor on channels for phi = 1.
+        gamma: factor on the resolution for phi = 1.
         width: factor on channels; 1 by default.
         depth: factor on layers; 1 by default.
         resolution: side of the input image in pixels; the network's own by default.
-        keep: parts that are not scaled, from `scaling.compound.KEEPABLE`.
-        name: name of the new spec; the network's name and the rule by default.
+        keep: parts that are not scaled, from `scaling.compound.KEEPABLE`, besides those that the rule keeps.
+        activation: activation function of the new network; the network's own by default.
+        name: name of the new spec; the network's name and the way of scaling by default.
 
     Returns:
         The scaled network, with its parent in its provenance. The parent's figures are not copied.
 
     Raises:
-        MnasError: a name is unknown, a value breaks its rule, or more than one way to scale is given.
+        MnasError: a name is unknown, a value breaks its rule, more than one way to scale is given, or no network near
+            the rule meets the target.
         TypeError: the network is neither a name nor a spec nor an architecture.
     """
+    parent, base = _parent(network, activation)
+    given: dict[str, object] = {"preset": preset, "phi": phi, "factor": factor, "target": target}
+    given |= {"target_macs": target_macs, "width": width, "depth": depth, "resolution": resolution, "rule": rule}
+    given |= {"alpha": alpha, "beta": beta, "gamma": gamma, "batch": batch, "keep": tuple(keep) or None}
+    names = [name for name, value in given.items() if value is not None]
+    way = way_of(names)
+    if preset is not None:
+        choice = _Choice(preset.lower(), f"preset {preset.lower()}", released(preset))
+    elif way == "factors":
+        choice = _by_factors(base, width, depth, resolution, tuple(keep))
+    elif isinstance(target, Solution):
+        choice = _by_solution(base, target, names)
+    elif way == "target":
+        found = rule_of(rule, alpha, beta, gamma, keep)
+        choice = _by_solution(base, solve_budget(base, found, _budget(target, target_macs, batch)))
+    else:
+        choice = _by_rule(base, rule_of(rule, alpha, beta, gamma, keep), phi, factor)
+    return _spec(parent, base, choice, name)
+
+
+@typed
+def solve(
+    network: Network,
+    *,
+    rule: str | None = None,
+    target_macs: Amount | None = None,
+    target: str | Budget | None = None,
+    batch: Count | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    keep: Sequence[str] = (),
+    activation: str | None = None,
+) -> Solution:
+    """Find the network near a rule that meets a target, and how far it departs from the rule.
+
+    `scale` takes the result as its target and makes it a spec.
+
+    Args:
+        network: network, as for `scale`.
+        rule, target_macs, target, batch, alpha, beta, gamma, keep, activation: arguments of `scale`.
+
+    Raises:
+        MnasError: as `scale`.
+        TypeError: the network is neither a name nor a spec nor an architecture.
+    """
+    _, base = _parent(network, activation)
+    return solve_budget(base, rule_of(rule, alpha, beta, gamma, keep), _budget(target, target_macs, batch))
+
+
+def rule_of(
+    rule: str | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    keep: Sequence[str] = (),
+) -> Rule:
+    """Return a named rule, or the one of three factors, with more parts to keep; the paper's rule by default.
+
+    Args:
+        rule, alpha, beta, gamma, keep: arguments of `scale`.
+
+    Raises:
+        MnasError: the name is unknown, only some of the three factors are given, or both a name and factors.
+    """
+    missing = [part for part, value in {"alpha": alpha, "beta": beta, "gamma": gamma}.items() if value is None]
+    if alpha is None or beta is None or gamma is None:
+        if len(missing) < 3:
+            raise MnasError(f"alpha, beta, gamma: must be given together; add {' and '.join(missing)}")
+        found = rule_named(DEFAULT_RULE if rule is None else rule)
+    elif rule is not None:
+        raise MnasError(f"rule: {shorten(rule)} cannot be combined with alpha, beta and gamma; remove one")
+    else:
+        found = powers(alpha, beta, gamma)
+    return replace(found, keep=tuple(dict.fromkeys((*found.keep, *keep))))
+
+
+def way_of(given: Collection[str]) -> str:
+    """Return the way of scaling that some arguments of `scale` choose: a key of `_WAYS`.
+
+    Args:
+        given: names of the arguments that are given.
+
+    Raises:
+        MnasError: they choose none or several, or contain arguments of another way.
+    """
+    ways = [way for way, names in _WAYS.items() if any(name in given for name in names)]
+    has_rule = [name for name in ("rule", *_POWERS) if name in given]
+    if not ways and has_rule:
+        raise MnasError(f"{has_rule[0]}: expected phi, factor or a target with a rule; add one of them")
+    if len(ways) != 1:
+        raise MnasError(
+            "scale: expected one of preset, phi, factor, a target, or width, depth and resolution"
+            + (f"; got {' and '.join(name for way in ways for name in _WAYS[way] if name in given)}" if ways else "")
+        )
+    way = ways[0]
+    if way in ("preset", "factors") and has_rule:
+        other = "a preset" if way == "preset" else "width, depth and resolution"
+        raise MnasError(f"{has_rule[0]}: cannot be combined with {other}; use it with phi, factor or a target")
+    if way == "preset" and "keep" in given:
+        raise MnasError("keep: cannot be combined with a preset, which defines its own")
+    if way != "target" and "batch" in given:
+        raise MnasError("batch: is for a memory target, such as memory=500M; remove it or add a target")
+    return way
+
+
+def _parent(network: Network, activation: str | None) -> tuple[BaselineSpec, Architecture]:
+    """Return the network that is scaled, and its architecture with another activation, if one is given."""
     parent = subject_of(network)
     if not isinstance(parent, BaselineSpec):
         raise MnasError(f"network: {parent.name} has no architecture in this project; scale a spec instead")
-    rule, chosen = _choose_coefficients(parent, preset, phi, (width, depth, resolution), tuple(keep))
-    if name is None:
-        name = f"{parent.name}_{rule.replace('preset ', '').replace(' ', '')}"
+    base = parent.architecture
+    return parent, base if activation is None else replace(base, activation=activation)
+
+
+class _Choice(NamedTuple):
+    """Chosen coefficients.
+
+    Attributes:
+        label: end of the new spec's name.
+        words: the way of scaling in words.
+        coefficients: the coefficients.
+    """
+
+    label: str
+    words: str
+    coefficients: Coefficients
+
+
+def _spec(parent: BaselineSpec, base: Architecture, choice: _Choice, name: str | None) -> BaselineSpec:
+    """Return the scaled spec."""
+    label, words, chosen = choice
+    if base.activation != parent.architecture.activation:
+        label, words = f"{label}_{base.activation}", f"{words}, activation {base.activation}"
+    name = f"{parent.name}_{re.sub(r'[^A-Za-z0-9_.-]', '', label)}" if name is None else name
     if not is_name(name):
         raise MnasError(f"name: {shorten(name)} is not a valid name for a spec; choose another name")
-    record = ScalingRecord(parent.name, parent.digest, rule, chosen.width, chosen.depth, chosen.resolution)
+    record = ScalingRecord(parent.name, parent.digest, words, chosen.width, chosen.depth, chosen.resolution)
     provenance = Provenance(source=f"mnas scale {parent.name}", scaling=record)
-    return BaselineSpec(name, compound_scale(parent.architecture, chosen), provenance)
+    return BaselineSpec(name, compound_scale(base, chosen), provenance)
 
 
-def _choose_coefficients(
-    parent: BaselineSpec,
-    preset: str | None,
-    phi: float | None,
-    factors: tuple[float | None, float | None, int | None],
-    keep: tuple[str, ...],
-) -> tuple[str, Coefficients]:
-    """Return the rule in words, and its coefficients."""
-    if sum([preset is not None, phi is not None, factors != (None, None, None)]) != 1:
-        raise MnasError("scale: expected one of preset, phi, or width, depth and resolution")
-    if preset is not None:
-        if keep:
-            raise MnasError("keep: cannot be combined with a preset, which defines its own")
-        return f"preset {preset.lower()}", released(preset)
-    if phi is not None:
-        return _rule_name(f"phi {phi:g}", keep), replace(coefficients(phi, parent.architecture), keep=keep)
-    width, depth, resolution = factors
+def _by_factors(
+    base: Architecture, width: float | None, depth: float | None, resolution: int | None, keep: tuple[str, ...]
+) -> _Choice:
     chosen = Coefficients(
         width=1.0 if width is None else width,
         depth=1.0 if depth is None else depth,
-        resolution=parent.architecture.resolution if resolution is None else resolution,
+        resolution=base.resolution if resolution is None else resolution,
         keep=keep,
     )
-    return _rule_name(f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}", keep), chosen
+    kept = (f"keep-{part}" for part in keep)
+    words = " ".join([f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}", *kept])
+    return _Choice(words, words, chosen)
 
 
-def _rule_name(rule: str, keep: tuple[str, ...]) -> str:
-    return " ".join([rule, *(f"keep-{part}" for part in keep)])
+def _by_rule(base: Architecture, rule: Rule, phi: float | None, factor: float | None) -> _Choice:
+    chosen = rule.coefficients(base, phi=phi, factor=factor)
+    amount, short = (f"factor {factor:g}", f"x{factor:g}") if phi is None else (f"phi {phi:g}", f"phi{phi:g}")
+    return _Choice(_label(rule, short), _words(rule, amount), chosen)
+
+
+def _by_solution(base: Architecture, solution: Solution, given: Collection[str] = ("target",)) -> _Choice:
+    extra = [name for name in given if name != "target"]
+    if extra:
+        raise MnasError(f"{extra[0]}: cannot be combined with a Solution as target, which has its own; remove it")
+    if solution.base != base:
+        raise MnasError("target: this Solution is for another network or activation; solve it again")
+    text, batch = solution.budget.text(), solution.budget.batch
+    words = _words(solution.rule, text if batch is None else f"{text} with batch {batch}")
+    if not solution.on_rule:
+        words += f", departing by {solution.departure:.3f} in log MACs"
+    label = text if batch is None else f"{text}_batch{batch}"
+    return _Choice(_label(solution.rule, label), words, solution.coefficients)
+
+
+def _label(rule: Rule, amount: str) -> str:
+    return amount if rule.name == DEFAULT_RULE else f"{rule.name}_{amount}"
+
+
+def _words(rule: Rule, amount: str) -> str:
+    """The way of scaling in words: ``fast, macs=1G, layers rounded, channels to 8``."""
+    words = [rule.name, amount, rule.rounding.words()]
+    if note := constraint(rule):
+        words.append(note.partition(",")[0])
+    return ", ".join([*words, *(f"keep {part}" for part in rule.keep)])
+
+
+def _budget(target: str | Budget | Solution | None, target_macs: float | None, batch: int | None) -> Budget:
+    """Return the budget of the arguments of `scale`."""
+    if target is not None and target_macs is not None:
+        raise MnasError("target: cannot be combined with target_macs; remove one")
+    if target is None and target_macs is None:
+        raise MnasError("target: missing; add a target, such as macs=1G")
+    found = Budget("macs", float(target_macs)) if target_macs is not None else target
+    if isinstance(found, str):
+        found = read_budget(found)
+    assert isinstance(found, Budget)
+    return found if batch is None else replace(found, batch=batch)

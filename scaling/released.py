@@ -1,4 +1,4 @@
-"""Write the spec files of the released scaled networks: EfficientNet-B1 to B8 and L2, Lite1 to Lite4.
+"""Write the spec files of the released scaled networks: EfficientNet-B1 to B8 and L2, Lite1 to Lite4, TinyNet A to E.
 
     python -m scaling.released baselines/specs
 
@@ -19,6 +19,7 @@ from scaling.published import PRESETS
 _TABLE_2 = "arXiv 1905.11946v5 Table 2"
 _README = "tensorflow/tpu models/official/efficientnet/README.md"
 _LITE_README = "tensorflow/tpu models/official/efficientnet/lite/README.md (float checkpoint)"
+_TINYNET = "arXiv 2010.14819; huawei-noah/CV-Backbones tinynet_pytorch/README.md"
 _METRICS = ("top1", "top5", "params", "macs")
 
 # Source and figures of each network, by preset. The figures are as printed, so parameters and MACs are rounded, and
@@ -37,6 +38,11 @@ PUBLISHED: dict[str, tuple[str, tuple[float | None, ...]]] = {
     "lite2": (_LITE_README, (0.776, None, 6.1e6, 899e6)),
     "lite3": (_LITE_README, (0.798, None, 8.2e6, 1.44e9)),
     "lite4": (_LITE_README, (0.815, None, 13.0e6, 2.64e9)),
+    "tinynet_a": (_TINYNET, (0.768, None, 6.2e6, 339e6)),
+    "tinynet_b": (_TINYNET, (0.750, None, 3.7e6, 202e6)),
+    "tinynet_c": (_TINYNET, (0.712, None, 2.5e6, 100e6)),
+    "tinynet_d": (_TINYNET, (0.670, None, 2.3e6, 52e6)),
+    "tinynet_e": (_TINYNET, (0.599, None, 2.0e6, 24e6)),
 }
 
 
@@ -53,8 +59,10 @@ def released() -> Iterator[BaselineSpec]:
             for metric, value in zip(_METRICS, values, strict=True)
             if value is not None
         )
-        provenance = Provenance(f"{parent.name} with the coefficients of tensorflow/tpu", scaling=record)
-        yield BaselineSpec(f"efficientnet_{name}", scaled, provenance, figures)
+        tiny = name.startswith("tinynet")
+        publisher = "huawei-noah/CV-Backbones" if tiny else "tensorflow/tpu"
+        provenance = Provenance(f"{parent.name} with the coefficients of {publisher}", scaling=record)
+        yield BaselineSpec(name if tiny else f"efficientnet_{name}", scaled, provenance, figures)
 
 
 def main(folder: Path) -> None:

@@ -87,6 +87,12 @@ def stage_cost(stage: Stage, in_channels: int, resolution: int) -> Cost:
     return first + second[0] * (stage.num_layers - 1) if second else first
 
 
+def stage_layer_costs(stage: Stage, in_channels: int, resolution: int) -> Iterator[LayerCost]:
+    """Yield the cost of every layer of one stage, for input of ``in_channels`` x ``resolution`` x ``resolution``."""
+    for block in stage_blocks(stage, in_channels, resolution):
+        yield from _named(f"{block.name}.", _block_layers(block))
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     """Return the sum of costs."""
     return sum(costs, Cost())

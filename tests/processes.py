@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,3 +21,14 @@ def in_new_process(code: str) -> str:
     """What ``code`` prints, without the newline at the end."""
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.rstrip("\n")
+
+
+def killed_when(arguments: Sequence[str], pattern: str, count: int, seconds: float = 120) -> None:
+    """Run ``mnas`` with arguments in the current folder, and kill it when so many files match a pattern."""
+    command = [sys.executable, "-m", "nas", *arguments]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + seconds
+        while len(list(Path().glob(pattern))) < count and process.poll() is None:
+            assert time.monotonic() < deadline, f"no {count} files {pattern} after {seconds} s"
+            time.sleep(0.01)
+        process.kill()

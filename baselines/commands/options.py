@@ -60,7 +60,7 @@ def add_options(
         if choices and name in choices:
             text += f": {', '.join(choices[name])}"
         shown = (defaults or {}).get(name, default)
-        if shown is not None and shown is not False and shown is not dataclasses.MISSING:
+        if shown is not None and shown is not False and shown != () and shown is not dataclasses.MISSING:
             text += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
         flag = f"--{name.replace('_', '-')}"
         text = text.replace("%", "%%")
@@ -139,8 +139,14 @@ def add_data(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 def add_place(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: str) -> None:
     """Add ``--out`` and ``--resume``, the folder of a new and of an interrupted ``what``."""
+    article = "an" if what[0] in "aeiou" else "a"
     parser.add_argument("--out", type=Path, help=f"folder of the {what}, new or empty (default: a new one in runs/)")
-    parser.add_argument("--resume", type=Path, metavar="FOLDER", help=f"resume a {what} that was interrupted")
+    parser.add_argument("--resume", type=Path, metavar="FOLDER", help=f"resume {article} {what} that was interrupted")
+
+
+def add_page(parser: argparse.ArgumentParser | argparse._ArgumentGroup, content: str) -> None:
+    """Add ``--html``, the file of a page with some content."""
+    parser.add_argument("--html", type=Path, metavar="FILE", help=f"write a page with {content} to a new file")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -24,12 +24,16 @@ from baselines.training.settings import TrainingOptions, check_installed, networ
 from baselines.views import training as view
 from baselines.views.terminal import print_json, show
 from search_spaces import MnasError
+from search_spaces.architecture import ACTIVATIONS
 
 if TYPE_CHECKING:
     from baselines.comparators import Subject
     from baselines.training.data.sources import ImageData
     from baselines.training.memory_plan import MemoryPlan
     from baselines.training.settings import TrainingSettings
+
+
+CHOICES = {"recipe": RECIPES, "precision": PRECISIONS, "activation": ACTIVATIONS}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +43,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("spec", metavar="SPEC", nargs="?", help=NETWORK)
     add_data(parser)
-    add_options(parser, TrainingOptions, choices={"recipe": RECIPES, "precision": PRECISIONS})
+    add_options(parser, TrainingOptions, choices=CHOICES)
     parser.add_argument("--plan", action="store_true", default=None, help="print the memory plan and stop")
     add_place(parser, "training")
     add_json(parser)

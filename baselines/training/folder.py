@@ -11,7 +11,9 @@ raw.safetensors      weights of the last step, if there is an average
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -117,6 +119,23 @@ def read_training(folder: Path) -> tuple[Subject, TrainingSettings]:
         raise MnasError(f"{file}: network: {shorten(settings.network)}: expected {PREFIX}NAME; start a new training")
     subject = load_comparator(settings.network)
     return subject.adapted(settings.resolution, len(settings.classes)), settings
+
+
+def validation_curve(folder: Path) -> list[tuple[int, float]]:
+    """Epochs that a training has completed so far, from 1, with the accuracy on its validation part.
+
+    Raises:
+        MnasError: the history is damaged.
+    """
+    history = folder / HISTORY
+    try:
+        rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines())) if history.exists() else []
+        curve = [(int(row["epoch"]), float(row["val_accuracy"])) for row in rows]
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise MnasError(f"{history}: not a usable history; remove the folder, or start the training again") from None
+    if not all(math.isfinite(accuracy) for _, accuracy in curve):
+        raise MnasError(f"{history}: an accuracy is not a number; start the training again")
+    return curve
 
 
 @contextmanager

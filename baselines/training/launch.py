@@ -61,7 +61,7 @@ def planned(
 
     if isinstance(subject, Comparator) and options.weights:
         raise MnasError(f"weights: {subject.name} always starts from fresh weights; remove --weights")
-    subject = trained_subject(subject, data, options.resolution, options.width)
+    subject = trained_subject(subject, data, options)
     gpus, recipe = torch.cuda.device_count(), recipe or options.chosen_recipe()
     check_devices(options.devices or 0, gpus)
     batch, count = recipe.batch, len(data.train)
@@ -82,6 +82,7 @@ def planned(
         network=subject.name if isinstance(subject, Comparator) else "",
         resolution=subject.resolution if isinstance(subject, Comparator) else None,
         devices=devices,
+        sides=data.sides,
     )
     initial_weights(subject, settings)  # weights that do not fit must fail before a folder is created
     plan = plan_memory(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Provenance
-from baselines.text import Count, Quantity, counted
+from baselines.text import OWN, Count, Quantity, Side, counted
 from baselines.training.data.sources import ImageData
 from baselines.training.recipe import PRECISIONS, Recipe, load_recipe
 from search_spaces.adaptation import adapted
-from search_spaces.architecture import Architecture, check_int, check_name
-from search_spaces.errors import FieldError, MnasError, not_installed
+from search_spaces.architecture import MAX_RESOLUTION, Architecture, check_int, check_name
+from search_spaces.errors import FieldError, MnasError, not_installed, shorten
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class ShortTraining:
     Attributes:
         recipe: name of the recipe.
         epochs: passes over the images (default: those of the recipe).
-        resolution: side of the images in pixels (default: their own).
+        resolution: side of the images in pixels; own for that of each network (default: the images' own).
         width: factor on all channels.
     """
 
     recipe: str = "cifar"
     epochs: Count | None = None
-    resolution: Count | None = None
+    resolution: Side | None = None
     width: float = 1.0
 
 
@@ -48,6 +48,7 @@ class TrainingOptions(ShortTraining):
         devices: number of GPUs to divide a batch among (default: all; one process on a CPU).
         micro_batch: most images to compute at once (default: as many as fit into memory).
         compile: compile the network, which pays off in long runs on a GPU.
+        activation: activation to use instead of the network's own.
     """
 
     batch: Count | None = None
@@ -59,6 +60,7 @@ class TrainingOptions(ShortTraining):
     devices: Count | None = None
     micro_batch: Count | None = None
     compile: bool = False
+    activation: str | None = None
 
     def chosen_recipe(self) -> Recipe:
         """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule."""
@@ -80,6 +82,7 @@ class TrainingSettings:
         resolution: side of the images in pixels, for such a network.
         precision, micro_batches, recompute, compiled, devices: arguments of `baselines.training.loop.train`.
         weights: file of the weights to start from; empty for fresh ones.
+        sides: the images' smallest, median and largest side in pixels (`ImageData.sides`); empty if unknown.
     """
 
     data: str
@@ -95,11 +98,14 @@ class TrainingSettings:
     compiled: int = 0
     devices: int = 1
     weights: str = ""
+    sides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("precision", self.precision, PRECISIONS)
         check_int("devices", self.devices, 0, 1024)
         check_int("micro_batches", self.micro_batches, 1, self.recipe.batch)
+        if len(self.sides) not in (0, 3):
+            raise FieldError("sides", f"{shorten(self.sides)} is not three sides in pixels")
         if self.devices and self.recipe.batch % self.devices:
             raise FieldError(
                 "devices", f"{self.devices} must divide the batch of {self.recipe.batch}; change --batch or --devices"
@@ -123,29 +129,66 @@ def network_of(subject: Subject) -> Architecture | Comparator:
     return subject.architecture if isinstance(subject, BaselineSpec) else subject
 
 
-def trained_subject(subject: Subject, data: ImageData, resolution: int | None, width: float) -> Subject:
-    """The network adapted to the side and classes of the data (`search_spaces.adaptation`).
+def side_of(resolution: Side | None, own: int, images: int) -> int:
+    """The side at which a network is trained, in pixels.
+
+    Args:
+        resolution: side that was asked for; `OWN` for the network's, None for that of the images.
+        own: side of the network.
+        images: side of the images.
+
+    Raises:
+        FieldError: the resolution is neither a side nor `OWN`.
+    """
+    if resolution is None:
+        return images
+    if isinstance(resolution, str) and resolution == OWN:
+        return own
+    if isinstance(resolution, str):
+        raise FieldError("resolution", f"{shorten(resolution)} is not {OWN} or a number of pixels")
+    check_int("resolution", resolution, 1, MAX_RESOLUTION)
+    return resolution
+
+
+def trained_subject(subject: Subject, data: ImageData, options: TrainingOptions) -> Subject:
+    """The network as it is trained: its side, classes, width and activation (`search_spaces.adaptation`).
 
     Args:
         subject: baseline or comparator.
-        data: images to train on.
-        resolution: side of the images in pixels; None for that of the data, or of the network if its sides differ.
-        width: factor on all channels.
+        data: images to train on. If their sides differ, their side is that of the network.
+        options: resolution, width and activation.
 
     Raises:
-        FieldError: the resolution or the width breaks its rule.
-        MnasError: a width other than 1 is given for a network of torchvision.
+        FieldError: an option breaks its rule.
+        MnasError: a width or an activation is given for a network of torchvision.
     """
-    side = resolution or data.side or network_of(subject).resolution
+    own = network_of(subject).resolution
+    side = side_of(options.resolution, own, data.side or own)
     if isinstance(subject, Comparator):
-        if width != 1:
-            raise MnasError(f"width: {subject.name} has only one width; remove --width")
+        for name, chosen in (("width", options.width != 1), ("activation", options.activation is not None)):
+            if chosen:
+                raise MnasError(f"{name}: {subject.name} has only one {name}; remove --{name}")
         return subject.adapted(side, len(data.classes))
-    spec = subject
-    architecture = adapted(spec.architecture, side, len(data.classes), width)
-    if architecture == spec.architecture:
-        return spec
-    return BaselineSpec(spec.name, architecture, Provenance(f"{spec.name}, adapted to its images by mnas train"))
+    given = None if options.resolution == OWN else side
+    architecture = adapted(subject.architecture, given, len(data.classes), options.width, options.activation)
+    if architecture == subject.architecture:
+        return subject
+    return BaselineSpec(subject.name, architecture, Provenance(f"{subject.name}, adapted to its images by mnas train"))
+
+
+def enlargement(name: str, resolution: int, sides: tuple[int, ...]) -> str | None:
+    """What to know about a network whose side is larger than that of most of its images; None if it is not.
+
+    Args:
+        name: name of the network.
+        resolution: side of the network in pixels.
+        sides: smallest, median and largest side of the images (`ImageData.sides`); empty if unknown.
+    """
+    if not sides or resolution <= sides[1]:
+        return None
+    low, median, high = sides
+    images = f"{low} px" if low == high else f"{low} to {high} px (median {median})"
+    return f"{name} is trained at {resolution} px on images of {images}: enlarged images carry no new information"
 
 
 def check_devices(devices: int, gpus: int) -> None:

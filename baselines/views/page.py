@@ -195,7 +195,20 @@ class Plot:
         return {"data": [dict(trace) for trace in self.traces], "layout": whole, "narrow": _with_axes(self.narrow)}
 
 
-Part = Prose | Facts | Table | Plot | Code
+@dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Attributes:
+        caption: content of the picture, in one line; also its description for those who cannot see it.
+        png: the picture, in PNG.
+    """
+
+    caption: str
+    png: bytes
+
+
+Part = Prose | Facts | Table | Plot | Code | Picture
 
 
 @dataclass(frozen=True)
@@ -316,6 +329,12 @@ def _part_html(part: Part, name: str) -> str:
             return (
                 f'<div class="code"><p id="{name}">{_text(part.label)}</p>'
                 f'<pre aria-labelledby="{name}" tabindex="0"><code>{_text(part.text, lines=True)}</code></pre></div>\n'
+            )
+        case Picture():
+            content = base64.b64encode(part.png).decode()
+            return (
+                f"<figure><figcaption>{_text(part.caption)}</figcaption>\n"
+                f'<img class="picture" src="data:image/png;base64,{content}" alt="{_text(part.caption)}"></figure>\n'
             )
         case Table():
             return _table_html(part)

@@ -12,7 +12,7 @@ from search_spaces.architecture import strided
 from search_spaces.memory import layer_memory, network_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -75,10 +75,27 @@ def text(
     return [*layers, spec_table(spec), memory_line(spec.architecture), *notes(spec), *counts]
 
 
-def show_written(spec: BaselineSpec, file: Path, *, new: bool, as_json: bool, extra: Sequence[str] = ()) -> None:
-    """Show a spec and its file. ``new`` tells whether the file was written now or already existed."""
+def show_written(
+    spec: BaselineSpec,
+    file: Path,
+    *,
+    new: bool,
+    as_json: bool,
+    extra: Sequence[RenderableType] = (),
+    extra_data: Mapping[str, Any] | None = None,
+) -> None:
+    """Show a spec and its file.
+
+    Args:
+        spec: spec.
+        file: its file.
+        new: whether the file was written now, or already existed.
+        as_json: whether to print JSON.
+        extra: more to show, after the notes.
+        extra_data: the same as plain data.
+    """
     if as_json:
-        print_json({**data(spec), "file": str(file)})
+        print_json({**data(spec), "file": str(file), **(extra_data or {})})
         return
     show(spec_table(spec), *notes(spec), *extra, pointer("Written:" if new else "Already written:", str(file)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.comparators import Subject, counts_of
 from baselines.text import command, counted, macs_text, points
-from baselines.training.settings import TrainingSettings, network_of
+from baselines.training.settings import TrainingSettings, enlargement, network_of
 from baselines.views.evaluation import skipped_lines, summary
 from baselines.views.terminal import Table, labelled, pointer
 
@@ -44,9 +44,11 @@ def _batch_text(settings: TrainingSettings) -> str:
 def started_text(subject: Subject, settings: TrainingSettings, folder: Path) -> list[RenderableType]:
     """Lines with the network, the settings and the folder of a training."""
     epochs = counted(settings.recipe.epochs, "epoch")
+    enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
     return [
         labelled("Training", _network_text(subject)),
         f"{epochs}, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
+        *([f"{enlarged}."] if enlarged else []),
     ]
 
 

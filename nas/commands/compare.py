@@ -12,6 +12,7 @@ from baselines.commands.options import (
     add_data,
     add_json,
     add_options,
+    add_page,
     add_place,
     given,
     refuse,
@@ -19,18 +20,24 @@ from baselines.commands.options import (
 )
 from baselines.files import check_new, new_folder
 from baselines.training.recipe import RECIPES
-from baselines.training.settings import TrainingOptions
 from baselines.views.evaluation import skipped_lines
 from baselines.views.terminal import pointer, print_json, show
 from nas.executors.base import EXECUTORS, Execution
-from nas.studies.trained_comparison import Plan, create_comparison, resume_command, run_comparison
+from nas.studies.trained_comparison import (
+    ComparisonOptions,
+    Plan,
+    create_comparison,
+    resume_command,
+    run_comparison,
+)
 from nas.views import comparison as view
 from nas.views import trained_comparison as trained_view
 from nas.views.comparison_page import comparison_page
 from search_spaces import MnasError
+from search_spaces.architecture import ACTIVATIONS
 
 # Options of a training that are the same for all networks.
-SHARED = ("recipe", "epochs", "resolution", "width", "batch", "learning_rate", "memory")
+SHARED = ("recipe", "epochs", "resolution", "width", "activation", "batch", "learning_rate", "memory")
 WITHOUT_TRAINING = ("evaluator", "space", "html")
 DEFAULTS = {"executor": "in-process; with several workers or limits, processes"}
 OF_PLAN = ("seeds", "equal")
@@ -48,14 +55,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", metavar="SPEC", help="network that the others are compared with (default: the last)"
     )
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page with the comparison and the paper's Figure 1"
-    )
+    add_page(parser, "the comparison and the paper's Figure 1")
     group = parser.add_argument_group("training with --train")
     group.add_argument("--train", action="store_true", help="train every SPEC on --data, and compare their accuracies")
     add_data(group)
     add_options(group, Plan, OF_PLAN)
-    add_options(group, TrainingOptions, SHARED, choices={"recipe": RECIPES})
+    add_options(group, ComparisonOptions, SHARED, choices={"recipe": RECIPES, "activation": ACTIVATIONS})
     add_place(group, "comparison")
     where = "where trainings run, with --train"
     add_options(parser, Execution, title=where, choices={"executor": EXECUTORS}, defaults=DEFAULTS)
@@ -110,7 +115,7 @@ def _created(arguments: argparse.Namespace) -> Path:
         raise MnasError("compare: expected two or more SPEC and --data with --train, or --resume FOLDER")
     subjects = nas.api.side_by_side(arguments.specs, arguments.reference)
     plan = Plan(tuple(subject.name for subject in subjects), **given(arguments, Plan))
-    options = TrainingOptions(**given(arguments, TrainingOptions))
+    options = ComparisonOptions(**given(arguments, ComparisonOptions))
     folder: Path = arguments.out or new_folder("compare")
     data = create_comparison(folder, plan, subjects, arguments.data, options, given(arguments, Execution))
     for line in skipped_lines(data):

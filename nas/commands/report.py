@@ -1,25 +1,35 @@
-"""`mnas report`: a search as text, as data, or as a page."""
+"""`mnas report`: a search, or a study that has a report, as text, as data, or as a page."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
+from typing import Any
 
-from baselines.commands.options import add_json, add_run
+from baselines.commands.options import add_json, add_page, add_run
 from baselines.files import check_new
 from baselines.views.terminal import pointer, print_json, show
 from nas.journal import Journal
 from nas.views import report as view
+
+# Studies of other packages, by the file that tells such a study: the module whose ``read_result`` reads the folder, and
+# that of its views, with ``data``, ``text`` and ``page``. They are named, since `nas` imports nothing from `scaling`.
+STUDIES = {
+    "scaling-search.json": ("scaling.studies.search_result", "scaling.views.coefficient_search"),
+    "ablation.json": ("scaling.studies.ablation", "scaling.views.ablation"),
+    "family.json": ("scaling.studies.family_training", "scaling.views.trained_family"),
+}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.description = (
         "Report a search: what was asked, what was found and how certain it is, what each choice is worth, and how to "
-        "reproduce it. Nothing is trained, and the search may still be running."
+        "reproduce it; or a search for coefficients. Nothing is trained, and the search may still be running."
     )
     add_run(parser)
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with figures to a new file")
+    add_page(parser, "figures")
     add_json(parser)
 
 
@@ -27,13 +37,21 @@ def run(arguments: argparse.Namespace) -> None:
     """Report a search."""
     if arguments.html:
         check_new(arguments.html, field="html")
-    with Journal.open(arguments.folder, allow_code=arguments.allow_code) as journal:
-        found = view.report(journal)
+    shown, found = _read(arguments.folder, allow_code=arguments.allow_code)
     if arguments.html:
-        view.page(found).write(arguments.html)
+        shown.page(found).write(arguments.html)
     if arguments.json:
-        print_json(view.data(found))
+        print_json(shown.data(found))
     elif arguments.html:
         show(pointer("Written:", str(arguments.html)))
     else:
-        show(*view.text(found))
+        show(*shown.text(found))
+
+
+def _read(folder: Path, *, allow_code: bool) -> tuple[Any, Any]:
+    """The module that shows what a folder holds, and what it shows."""
+    for file, (reader, views) in STUDIES.items():
+        if (folder / file).is_file():
+            return importlib.import_module(views), importlib.import_module(reader).read_result(folder)
+    with Journal.open(folder, allow_code=allow_code) as journal:
+        return view, view.report(journal)

@@ -7,16 +7,16 @@ classes of the data, and judged on held-out images (`baselines.training`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from statistics import fmean, stdev
 from urllib.parse import parse_qsl, quote, urlencode
 
-from baselines.text import Count, counted
+from baselines.text import OWN, Count, counted
 from baselines.training.data.sources import ImageData, load_data, stratified
 from baselines.training.recipe import Recipe, load_recipe
-from baselines.training.settings import ShortTraining, check_installed
+from baselines.training.settings import ShortTraining, check_installed, side_of
 from nas.evaluators.base import Evaluator, Metrics, check_architecture
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
@@ -63,8 +63,9 @@ class Proxy(ProxyOptions):
         load_recipe(self.recipe)
         bounds = {"epochs": (1, 100_000), "resolution": (8, 4096), "images": (2, 10**9)}
         for name, (low, high) in bounds.items():
-            if getattr(self, name) is not None:
-                check_int(name, getattr(self, name), low, high)
+            value = getattr(self, name)
+            if value is not None and (name, value) != ("resolution", OWN):
+                check_int(name, value, low, high)
         check_int("repeats", self.repeats, 1, 100)
         check_number("width", self.width, 0.05, 50)
 
@@ -91,7 +92,12 @@ def proxy_of(name: str) -> Proxy:
     if not name.startswith(PREFIX):
         raise MnasError(f"evaluator: {shorten(name)} is not a proxy; expected a name that starts with {PREFIX}")
     path, _, query = name.removeprefix(PREFIX).partition("?")
-    types = {"recipe": str, "width": float, "fingerprint": str}
+    types: dict[str, Callable[[str], object]] = {
+        "recipe": str,
+        "width": float,
+        "fingerprint": str,
+        "resolution": _resolution,
+    }
     values: dict[str, object] = {"data": unquote(path)}
     known = [item.name for item in fields(Proxy)]
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -102,6 +108,10 @@ def proxy_of(name: str) -> Proxy:
         except ValueError:
             raise FieldError(key, f"{shorten(text)} is not a number; fix the name of the evaluator") from None
     return Proxy(**values)  # type: ignore[arg-type]
+
+
+def _resolution(text: str) -> int | str:
+    return OWN if text == OWN else int(text)
 
 
 class ProxyTraining(Evaluator):
@@ -123,7 +133,8 @@ class ProxyTraining(Evaluator):
         recipe = self.recipe
         epochs = counted(recipe.epochs, "epoch")
         share = counted(proxy.images, "image") if proxy.images else "all images"
-        side = f"{proxy.resolution} px" if proxy.resolution else "their own size"
+        sides: dict[object, str] = {None: "their own size", OWN: "each network's own resolution"}
+        side = sides.get(proxy.resolution, f"{proxy.resolution} px")
         width = f", {proxy.width:g} times as wide" if proxy.width != 1 else ""
         self.meaning = (
             f"top-1 on held-out images of {proxy.data} after {epochs} of {share} at {side}{width}: a "
@@ -151,8 +162,8 @@ class ProxyTraining(Evaluator):
         return replace(loaded, train=loaded.train.take(chosen))
 
     def adapted(self, architecture: Architecture) -> Architecture:
-        """A network as it is trained: at the resolution and with the classes of the data, at the proxy's width."""
-        side = self._proxy.resolution or self.data.side or DEFAULT_SIDE
+        """A network as it is trained: at the proxy's resolution and width, with the classes of the data."""
+        side = side_of(self._proxy.resolution, architecture.resolution, self.data.side or DEFAULT_SIDE)
         return adapted(architecture, side, len(self.data.classes), self._proxy.width)
 
     def check(self, architecture: Architecture) -> None:

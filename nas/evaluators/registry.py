@@ -13,7 +13,7 @@ import numpy as np
 from nas.evaluators.base import Evaluator
 from nas.evaluators.imagenet import ImageNetPredictor
 from nas.evaluators.table import PREFIX, TableEvaluator
-from search_spaces import SPACES, FieldError, MnasError, Space, StageSpace, load_space
+from search_spaces import SPACES, Architecture, FieldError, MnasError, Space, StageSpace, load_space
 from search_spaces.errors import shorten
 from search_spaces.plugins import OBJECT, load_plugin, made, name_object, object_named
 from search_spaces.registry import TABLE
@@ -105,10 +105,12 @@ def check_judges(evaluator: Evaluator, space: Space) -> None:
     problem = _problem(evaluator, space)
     if problem is None:
         return
-    if not isinstance(space, StageSpace):
+    if not _has_architectures(space):
         raise problem
     others = [name for name in SPACES if name != space.name and _problem(evaluator, load_space(name)) is None]
     rule = f"judges networks of the space {' or '.join(others)} only, not of {space.name}"
+    if not isinstance(space, StageSpace):  # which may scale networks of another space
+        rule = f"{rule} ({problem})"
     if not others:
         rule = f"does not judge networks of the space {space.name} ({problem})"
     works = {TRAIN: "--evaluator train --data IMAGES", PREFIX: f"--evaluator {PREFIX}FILE"}
@@ -116,9 +118,17 @@ def check_judges(evaluator: Evaluator, space: Space) -> None:
     raise MnasError(f"evaluator: {evaluator.name} {rule}; use {advice}")
 
 
+def _has_architectures(space: Space) -> bool:
+    """Whether the networks of a space are architectures."""
+    if isinstance(space, StageSpace):
+        return True
+    return isinstance(space.decode_indices(np.zeros((1, len(space.decisions)), dtype=np.int64))[0], Architecture)
+
+
 def _problem(evaluator: Evaluator, space: Space) -> FieldError | None:
     """Why an evaluator cannot judge a network of a space, the first that it may know; None if it can."""
     known = evaluator.known_members(space)
+    known = space.members if known is None else known
     first = np.zeros((1, len(space.decisions)), dtype=np.int64) if known is None else known[:1]
     try:
         evaluator.check(space.decode_indices(first)[0])

@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,6 +86,8 @@ class Study:
         grows: whether a study of the same kind and settings may have had other jobs before.
         describe: function from a result, as plain data, to a few words.
         read: function from plain data to the result; it may raise any error on data that the study never writes.
+        further: function from the outcomes of all jobs so far to more jobs, in a study that grows; called whenever all
+            jobs are done, until it returns none. It must depend on nothing else, so that a resumed study goes on alike.
     """
 
     kind: str
@@ -98,6 +100,7 @@ class Study:
     grows: bool = False
     describe: Callable[[Any], str] = lambda result: "done"
     read: Callable[[Any], Any] = lambda result: result
+    further: Callable[[Sequence[JobOutcome]], Sequence[Job]] = lambda outcomes: ()
 
     def __post_init__(self) -> None:
         for key, count in Counter(job.key for job in self.jobs).items():
@@ -155,17 +158,26 @@ def run_study(
         journal = StudyJournal.create(folder, settings, execution, tuple(beside))
     journal.resume_command = study.resume
     with journal:
-        _Running(folder.absolute(), study, journal).run()
-        outcomes = _outcomes(study, journal)
-        failed = [outcome for outcome in outcomes if outcome.failure is not None]
-        if failed and study.needs_all:
-            job, _, failure = failed[0]
-            assert failure is not None
-            others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-            # A refusal already states the next step.
-            next_step = "" if failure.kind == "refused" else f"; fix that, then resume with: {study.resume}"
-            raise MnasError(f"{job.label}{others}: {failure.error}{next_step} (finished jobs are kept in {folder})")
+        outcomes = _run_jobs(folder, study, journal)
+        while more := study.further(outcomes):
+            study = replace(study, jobs=(*study.jobs, *more))
+            outcomes = _run_jobs(folder, study, journal)
         journal.end("complete")
+    return outcomes
+
+
+def _run_jobs(folder: Path, study: Study, journal: StudyJournal) -> list[JobOutcome]:
+    """Do the jobs that are not done yet. Raises `MnasError` if a needed one failed."""
+    _Running(folder.absolute(), study, journal).run()
+    outcomes = _outcomes(study, journal)
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    if failed and study.needs_all:
+        job, _, failure = failed[0]
+        assert failure is not None
+        others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        # A refusal already states the next step.
+        next_step = "" if failure.kind == "refused" else f"; fix that, then resume with: {study.resume}"
+        raise MnasError(f"{job.label}{others}: {failure.error}{next_step} (finished jobs are kept in {folder})")
     return outcomes
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 import os
-import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,21 +12,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from baselines.comparators import Subject, counts_of
 from baselines.files import file_name, write_new_text
 from baselines.memory import device_here, free_bytes
-from baselines.statistics import half_of_student
-from baselines.text import Count, command, points
+from baselines.text import OWN, Count, Side, command, points
 from baselines.training.data.sources import ImageData, load_data
-from baselines.training.folder import check_empty, create_training, read_training, trained_network
+from baselines.training.folder import (
+    check_empty,
+    create_training,
+    read_training,
+    trained_network,
+    validation_curve,
+)
 from baselines.training.launch import planned, run_training
 from baselines.training.recipe import Recipe
-from baselines.training.settings import TrainingOptions, TrainingSettings, check_installed, network_of
+from baselines.training.settings import (
+    TrainingOptions,
+    TrainingSettings,
+    check_installed,
+    network_of,
+    trained_subject,
+)
 from nas.executors.base import execution_of
-from nas.record import COMPARISON_FILE
+from nas.record import COMPARISON_FILE, KNOWN, STUDY_FILE, exists
+from nas.studies.comparability import check_distinct, comparison_notes
+from nas.studies.contestants import Contestant, Judged, PairedDifference, paired_difference, read_judged
 from nas.studies.engine import Call, Job, Study, run_study
+from nas.studies.journal import StudyJournal, check_kind
 from search_spaces.architecture import check_int, check_name
 from search_spaces.errors import MnasError
 from search_spaces.serialization import from_dict
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
     from baselines.training.loop import Progress
 
 EQUAL = ("epochs", "macs")
+KIND = "comparison"
 
 
 @dataclass(frozen=True)
@@ -72,76 +83,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A network with its trainings.
+class ComparisonOptions(TrainingOptions):
+    """Options of all trainings of a comparison.
 
     Attributes:
-        name: name of the spec, or ``torchvision:NAME``.
-        macs, params: counts of the network as it is trained.
-        epochs: number of epochs of each training.
-        hits: whether each image of the test part was recognised, of shape (seeds, images).
+        resolution: side of the images in pixels for all networks; own for that of each, none for that of the images.
     """
 
-    name: str
-    macs: int
-    params: int
-    epochs: int
-    hits: NDArray[np.bool_]
-
-    @property
-    def accuracies(self) -> list[float]:
-        """Top-1 on the test part, one per seed."""
-        return [float(value) for value in self.hits.mean(1)]
-
-    @property
-    def mean(self) -> float:
-        """Mean of the accuracies."""
-        return statistics.fmean(self.accuracies)
-
-    @property
-    def std(self) -> float | None:
-        """Standard deviation of the accuracies between trainings; None for a single training."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Difference of a network from the reference, over pairs of trainings with the same seed.
-
-    Attributes:
-        name, reference: names of the two.
-        mean: mean of the differences in top-1, a fraction.
-        interval: 95 % interval for other seeds and other images of the same kind; None for a single pair.
-    """
-
-    name: str
-    reference: str
-    mean: float
-    interval: tuple[float, float] | None
-
-    @property
-    def verdict(self) -> str:
-        """``better``, ``worse`` or ``tie``; ``unknown`` for a single pair."""
-        if self.interval is None:
-            return "unknown"
-        low, high = self.interval
-        return "better" if low > 0 else "worse" if high < 0 else "tie"
-
-
-def paired_difference(contestant: Contestant, reference: Contestant) -> PairedDifference:
-    """Compare two networks that were trained with the same seeds and judged on the same images.
-
-    Half of the interval is the root of a sum of two squares: Student's t over the pairs, for the randomness of
-    training, and 1.96 standard errors over the images, for the choice of images. Without the second, two pairs that
-    happen to have the same difference would be certain.
-    """
-    each = contestant.hits.astype(float) - reference.hits
-    pairs = each.mean(1)
-    mean = float(pairs.mean())
-    if len(pairs) == 1:
-        return PairedDifference(contestant.name, reference.name, mean, None)
-    half = math.hypot(half_of_student(pairs), 1.96 * float(each.mean(0).std(ddof=1)) / math.sqrt(each.shape[1]))
-    return PairedDifference(contestant.name, reference.name, mean, (mean - half, mean + half))
+    resolution: Side | None = OWN
 
 
 @dataclass(frozen=True)
@@ -153,7 +102,8 @@ class TrainedComparison:
         plan: plan of the trainings.
         settings: settings of the reference's training.
         contestants: networks with their trainings, the reference last.
-        differences: differences of the other networks from the reference.
+        differences: differences of the other networks from the reference, on the test part.
+        notes: sentences on what makes the networks hard to compare, such as enlarged images.
     """
 
     folder: Path
@@ -161,6 +111,7 @@ class TrainedComparison:
     settings: TrainingSettings
     contestants: tuple[Contestant, ...]
     differences: tuple[PairedDifference, ...]
+    notes: tuple[str, ...] = ()
 
 
 def create_comparison(
@@ -168,8 +119,11 @@ def create_comparison(
     plan: Plan,
     subjects: Sequence[Subject],
     source: str,
-    options: TrainingOptions,
+    options: ComparisonOptions,
     execution: Mapping[str, Any] | None = None,
+    *,
+    resume: str | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> ImageData:
     """Create the folder of a comparison on some images; whatever can be refused is refused first.
 
@@ -180,26 +134,48 @@ def create_comparison(
         source: images, as in `baselines.training.data.sources.load_data`.
         options: options of all trainings. Without a memory limit, trainings that run at once share the free memory.
         execution: fields of the execution of `run_comparison`.
+        resume: command that resumes it, for messages; `resume_command` by default.
+        files: texts of further files of the folder by name, which exist as soon as the folder does. Their names are
+            given to `run_comparison` as ``beside``.
 
     Returns:
         The images.
 
     Raises:
-        MnasError: an option breaks its rule, the images have no test part, or the folder cannot be created.
+        MnasError: an option breaks its rule, two networks become the same (`check_distinct`), the images have
+            no test part, or the folder cannot be created.
     """
-    from baselines.training.memory_plan import SHARE
-
     options.chosen_recipe()
-    workers = execution_of(divided(execution or {})).workers
+    execution_of(divided(execution or {}))  # raises if it breaks a rule
     check_installed()
-    _check_new(folder)
+    _check_new(folder, resume)
+    data = images_to_compare_on(source)
+    check_distinct(subjects, [trained_subject(subject, data, options) for subject in subjects], options)
+    start_comparison(folder, plan, planned_trainings(subjects, data, options, execution), resume, files)
+    return data
+
+
+def images_to_compare_on(source: str) -> ImageData:
+    """The images of a source. Raises `MnasError` if it cannot be read or has no test part."""
     data = load_data(source)
     if not len(data.test):
         raise MnasError(f"data: {source} has no test images; add a folder test, or use one folder to split")
+    return data
+
+
+def planned_trainings(
+    subjects: Sequence[Subject],
+    data: ImageData,
+    options: TrainingOptions,
+    execution: Mapping[str, Any] | None = None,
+) -> list[tuple[Subject, TrainingSettings]]:
+    """Each network as it is trained, and its settings. Without a memory limit, workers share the free memory."""
+    from baselines.training.memory_plan import SHARE
+
+    workers = execution_of(divided(execution or {})).workers
     if options.memory is None and workers > 1:
         options = replace(options, memory=int(SHARE * free_bytes(device_here()) / workers))
-    start_comparison(folder, plan, [planned(subject, data, options)[:2] for subject in subjects])
-    return data
+    return [planned(subject, data, options)[:2] for subject in subjects]
 
 
 def divided(execution: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,43 +184,84 @@ def divided(execution: Mapping[str, Any]) -> dict[str, Any]:
     return {"cores": max(1, (os.cpu_count() or 1) // workers), **execution} if workers > 1 else {**execution}
 
 
-def _check_new(folder: Path) -> None:
+def _check_new(folder: Path, resume: str | None) -> None:
     """Raise `MnasError` if a folder already exists and is not empty."""
     if (folder / COMPARISON_FILE).is_file():
-        next_step = f"choose another folder, or resume it with: {resume_command(folder)}"
+        next_step = f"choose another folder, or resume it with: {resume or resume_command(folder)}"
         raise MnasError(f"out: {folder} already holds a comparison; {next_step}")
     check_empty(folder)
 
 
-def start_comparison(folder: Path, plan: Plan, trainings: Sequence[tuple[Subject, TrainingSettings]]) -> None:
+def start_comparison(
+    folder: Path,
+    plan: Plan,
+    trainings: Sequence[tuple[Subject, TrainingSettings]],
+    resume: str | None = None,
+    files: Mapping[str, str] | None = None,
+) -> None:
     """Create the folder of a comparison, with a folder for every training.
 
     Args:
+        folder, plan, resume, files: as in `create_comparison`.
         trainings: networks and their settings, in the plan's order. Seed and epochs are set here. All use the number of
             micro-batches of the network that needs most, since batch norm depends on them.
 
     Raises:
         MnasError: the folder already exists and is not empty, or cannot be created.
     """
-    _check_new(folder)
+    _check_new(folder, resume)
     reference, settings = trainings[-1]
     spent = counts_of(network_of(reference))[0] * settings.recipe.epochs
     finest = max(settings.micro_batches for _, settings in trainings)
     by_name = dict(zip(plan.networks, trainings, strict=True))
+    started = {}
+    for name, seed, own in plan.folders(folder):
+        subject, settings = by_name[name]
+        recipe = settings.recipe
+        if plan.equal == "macs":
+            recipe = recipe.shortened(max(1, round(spent / counts_of(network_of(subject))[0])))
+        started[own.name] = subject, replace(settings, seed=seed, recipe=recipe, micro_batches=finest)
+    start_trainings(folder, started, {**(files or {}), COMPARISON_FILE: json.dumps(asdict(plan), indent=2) + "\n"})
+
+
+def start_trainings(
+    folder: Path, trainings: Mapping[str, tuple[Subject, TrainingSettings]], files: Mapping[str, str]
+) -> None:
+    """Create a folder with folders for trainings and some files, all at once, so that a kill leaves no part of it.
+
+    Args:
+        folder: the folder, new or empty.
+        trainings: networks and their settings by the name of the training's folder.
+        files: texts of further files by name.
+
+    Raises:
+        MnasError: it cannot be created.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Created under another name and then moved, so that a kill leaves no partial folder.
         with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".mnas-") as making:
-            for name, seed, own in plan.folders(Path(making) / "whole"):
-                subject, settings = by_name[name]
-                recipe = settings.recipe
-                if plan.equal == "macs":
-                    recipe = recipe.shortened(max(1, round(spent / counts_of(network_of(subject))[0])))
-                create_training(own, subject, replace(settings, seed=seed, recipe=recipe, micro_batches=finest))
-            write_new_text(Path(making) / "whole" / COMPARISON_FILE, json.dumps(asdict(plan), indent=2) + "\n")
-            os.replace(Path(making) / "whole", folder)
+            whole = Path(making) / "whole"
+            for name, (subject, settings) in trainings.items():
+                create_training(whole / name, subject, settings)
+            for file, text in files.items():
+                write_new_text(whole / file, text)
+            os.replace(whole, folder)
     except OSError as error:
         raise MnasError(f"out: {folder} cannot be created ({error.strerror}); choose another folder") from None
+
+
+def add_training(folder: Path, subject: Subject, settings: TrainingSettings) -> None:
+    """Create the folder of one more training, at once, unless it already exists. Raises `MnasError` if it cannot be."""
+    if folder.exists():
+        return
+    study = folder.absolute().parent
+    try:
+        # Outside the study's folder, where a kill may leave it.
+        with tempfile.TemporaryDirectory(dir=study.parent, prefix=".mnas-") as making:
+            create_training(Path(making) / folder.name, subject, settings)
+            os.replace(Path(making) / folder.name, folder)
+    except OSError as error:
+        raise MnasError(f"{folder}: cannot be created ({error.strerror}); free some space and use --resume") from None
 
 
 def read_comparison(folder: Path) -> Plan:
@@ -268,55 +285,152 @@ def _lasting(settings: TrainingSettings) -> Recipe:
     return replace(settings.recipe, epochs=1, warmup_epochs=0.0)
 
 
-def run_comparison(folder: Path, execution: Mapping[str, Any] | None = None) -> TrainedComparison:
-    """Run the trainings that are not done yet, and judge every network on the test part.
+def run_comparison(
+    folder: Path,
+    execution: Mapping[str, Any] | None = None,
+    *,
+    resume: str | None = None,
+    beside: Sequence[str] = (),
+) -> TrainedComparison:
+    """Run the trainings that are not done yet, and judge every network on the validation and the test part.
 
     Args:
         folder: folder of the comparison.
         execution: fields of the execution to change; one training after the other in this process by default. The
             cores of the machine are divided among several workers.
+        resume: command that resumes it, for messages; `resume_command` by default.
+        beside: names of further files that the folder may hold (``files`` of `create_comparison`).
 
     Raises:
         KeyboardInterrupt: it was stopped; finished trainings are kept.
-        MnasError: a training failed, or its recipe was changed.
+        MnasError: a training failed, its recipe was changed, or the folder belongs to another command.
     """
     plan = read_comparison(folder)
+    for file, (kind, commands) in KNOWN.items():
+        # A trained comparison whose networks another command makes.
+        if file in (COMPARISON_FILE, STUDY_FILE, *beside):
+            continue
+        if (folder / file).is_file():
+            raise MnasError(f"resume: {folder} holds a study of the kind {kind}; use {commands} with it")
     started = {own: read_training(own) for _, _, own in plan.folders(folder)}
     recipes = {own: _lasting(settings) for own, (_, settings) in started.items()}
     ((usual, _),) = Counter(recipes.values()).most_common(1)
     for own, recipe in recipes.items():
         if recipe != usual:
             raise MnasError(f"compare: {own} has another recipe than the others; start a comparison in a new folder")
-    jobs = []
-    for name, seed, own in plan.folders(folder):
-        subject, settings = started[own]
-        weight = float(counts_of(network_of(subject))[0] * settings.recipe.epochs)
-        jobs.append(Job(own.name, f"{name}, seed {seed}", {"network": name, "seed": seed}, weight))
+    jobs = [training_job(own.name, name, seed, *started[own]) for name, seed, own in plan.folders(folder)]
     study = Study(
-        kind="comparison",
+        kind=KIND,
         settings=asdict(plan),
         jobs=jobs,
         perform=train_and_judge,
-        resume=resume_command(folder),
+        resume=resume or resume_command(folder),
         describe=lambda found: f"top-1 {points(found['top1'])}",
-        read=_unpacked,
+        read=read_judged,
     )
-    beside = (COMPARISON_FILE, *(job.key for job in jobs))
-    outcomes = run_study(folder, study, changes=divided(execution or {}), beside=beside, allow_code=True)
-    if len({len(outcome.result) for outcome in outcomes}) > 1:
-        raise MnasError(f"compare: {folder} has results on different test images; start a new comparison")
-    found = []
+    known = (COMPARISON_FILE, *beside, *(job.key for job in jobs))
+    outcomes = run_study(folder, study, changes=divided(execution or {}), beside=known, allow_code=True)
+    judged = {outcome.job.key: outcome.result for outcome in outcomes}
+    return _complete(folder, plan, {own: (*started[own], judged[own.name]) for own in started})
+
+
+def read_trained(folder: Path, resume: str | None = None) -> TrainedComparison:
+    """The result of a complete comparison; nothing is trained.
+
+    Args:
+        folder: folder of the comparison.
+        resume: command that resumes it, for messages; `resume_command` by default.
+
+    Raises:
+        MnasError: the folder holds no comparison, or trainings are missing.
+    """
+    plan, found = read_comparison(folder), judged_in(folder, KIND)
+    folders = [own for *_, own in plan.folders(folder)]
+    done = sum(own.name in found for own in folders)
+    if done < len(folders):
+        raise MnasError(
+            f"{folder}: {done} of {len(folders)} trainings are done; finish it with: {resume or resume_command(folder)}"
+        )
+    return _complete(folder, plan, {own: (*read_training(own), found[own.name]) for own in folders})
+
+
+def judged_in(folder: Path, kind: str) -> dict[str, Judged]:
+    """What is known of the trainings of a study that are done, by the names of their folders.
+
+    Args:
+        folder: folder of the study.
+        kind: kind of the study.
+
+    Raises:
+        MnasError: the folder holds another kind of study, or its journal is damaged.
+    """
+    if not exists(StudyJournal, folder):
+        return {}
+    with StudyJournal.open(folder, allow_code=True) as journal:
+        check_kind(journal, kind)
+        keys = {job.number: job.key for job in journal.jobs()}
+        return {keys[number]: stored.result for number, stored in journal.results(read_judged).items()}
+
+
+def training_job(key: str, name: str, seed: int, subject: Subject, settings: TrainingSettings) -> Job:
+    """The job of `train_and_judge` for one training.
+
+    Args:
+        key: name of the training's folder.
+        name: name of the network.
+        seed: seed of the training.
+        subject, settings: network as it is trained, and settings.
+    """
+    weight = float(counts_of(network_of(subject))[0] * settings.recipe.epochs)
+    return Job(key, f"{name}, seed {seed}", {"network": name, "seed": seed}, weight)
+
+
+def _complete(
+    folder: Path, plan: Plan, trainings: Mapping[Path, tuple[Subject, TrainingSettings, Judged]]
+) -> TrainedComparison:
+    """The comparison of trainings that are all done, by their folders."""
+    for part, sizes in (
+        ("test", {len(judged.test) for *_, judged in trainings.values()}),
+        ("validation", {len(judged.val) for *_, judged in trainings.values() if judged.val is not None}),
+    ):
+        if len(sizes) > 1:
+            raise MnasError(f"compare: {folder} has results on different {part} images; start a new comparison")
+    found, subjects = [], []
     for name in plan.networks:
-        results = [outcome.result for outcome in outcomes if outcome.job.payload["network"] == name]
-        subject, settings = started[next(path for other, _, path in plan.folders(folder) if other == name)]
-        hits = np.array(results)
-        found.append(Contestant(name, *counts_of(network_of(subject)), settings.recipe.epochs, hits))
+        own = [trainings[path] for other, _, path in plan.folders(folder) if other == name]
+        subject, settings, _ = own[0]
+        val = [judged.val for *_, judged in own if judged.val is not None]
+        subjects.append(subject)
+        found.append(
+            Contestant(
+                name,
+                *counts_of(network_of(subject)),
+                epochs=settings.recipe.epochs,
+                hits=np.array([judged.test for *_, judged in own]),
+                resolution=network_of(subject).resolution,
+                val_hits=np.array(val) if len(val) == len(own) else None,
+            )
+        )
     differences = [paired_difference(one, found[-1]) for one in found[:-1]]
-    return TrainedComparison(folder, plan, settings, tuple(found), tuple(differences))
+    notes = tuple(comparison_notes(plan.networks, subjects, settings))
+    return TrainedComparison(folder, plan, settings, tuple(found), tuple(differences), notes)
+
+
+def learning_curves(folder: Path) -> dict[str, list[list[tuple[int, float]]]]:
+    """Accuracies on the validation part after each epoch, so far, by network: a list of (epoch, top-1) for each seed.
+
+    Raises:
+        MnasError: the folder holds no comparison, or a history is damaged.
+    """
+    plan = read_comparison(folder)
+    curves: dict[str, list[list[tuple[int, float]]]] = {name: [] for name in plan.networks}
+    for name, _, own in plan.folders(folder):
+        curves[name].append(validation_curve(own))
+    return curves
 
 
 def train_and_judge(call: Call) -> dict[str, Any]:
-    """Train one network with one seed in its folder. Returns which images of the test part it recognises."""
+    """Train one network with one seed in its folder. Returns which images it recognises, as `read_judged` reads it."""
     from baselines.training.loop import DivergenceError
     from baselines.training.predict import hits_of
 
@@ -334,15 +448,6 @@ def train_and_judge(call: Call) -> dict[str, Any]:
         raise MnasError(f"{error}; start a new comparison with a lower --learning-rate for all networks") from None
     device = device_here()
     subject, _, network = trained_network(call.folder)
-    hits = hits_of(network.to(device), data.test, network_of(subject).resolution, device, settings.at_once)
-    packed = base64.b64encode(np.packbits(hits).tobytes()).decode()
-    return {"images": len(hits), "hits": packed, "top1": float(hits.mean())}
-
-
-def _unpacked(result: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Whether each image was recognised, of shape (images,)."""
-    packed = np.frombuffer(base64.b64decode(result["hits"]), dtype=np.uint8)
-    images = int(result["images"])
-    if len(packed) != math.ceil(images / 8):
-        raise ValueError(f"it has {len(packed)} bytes of hits for {images} images")
-    return np.unpackbits(packed, count=images).astype(bool)
+    network, side = network.to(device), network_of(subject).resolution
+    test, val = (hits_of(network, part, side, device, settings.at_once) for part in (data.test, data.val))
+    return Judged(test, val).as_dict()

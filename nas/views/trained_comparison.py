@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from baselines.training.settings import TrainingSettings
-    from nas.studies.trained_comparison import Contestant, PairedDifference, Plan, TrainedComparison
+    from nas.studies.contestants import Contestant, PairedDifference
+    from nas.studies.trained_comparison import Plan, TrainedComparison
 
 _VERDICTS = {"better": "it is better", "worse": "it is worse", "tie": "a tie"}
 
@@ -27,20 +28,25 @@ def data(compared: TrainedComparison) -> dict[str, Any]:
         "out": str(compared.folder),
         **asdict(compared.plan),
         "recipe": asdict(settings.recipe),
-        "data": {"source": settings.data, "fingerprint": settings.fingerprint},
+        "data": {"source": settings.data, "fingerprint": settings.fingerprint, "sides": settings.sides or None},
         "networks": [
             {
                 "name": one.name,
+                "resolution": one.resolution,
                 "macs": one.macs,
                 "params": one.params,
                 "epochs": one.epochs,
                 "top1": one.accuracies,
                 "mean": one.mean,
                 "std": one.std,
+                "val_top1": one.val_accuracies,
+                "val_mean": one.val_mean,
+                "val_std": one.val_std,
             }
             for one in compared.contestants
         ],
         "differences": [{**asdict(one), "verdict": one.verdict} for one in compared.differences],
+        "notes": list(compared.notes),
     }
 
 
@@ -48,9 +54,10 @@ def text(compared: TrainedComparison) -> list[RenderableType]:
     """A table of the networks, a sentence for each difference, and what the figures mean."""
     found, plan, folder = compared.contestants, compared.plan, compared.folder
     return [
-        labelled("Trained", _how(plan, compared.settings)),
+        labelled("Trained", how(plan, compared.settings)),
         _table(found),
         *(_sentence(one, plan) for one in compared.differences),
+        *(labelled("Note:", f"{note}.") for note in compared.notes),
         f"Top-1 on {counted(found[-1].hits.shape[1], 'test image')}, which no training saw"
         + ("." if all(one.std is None for one in found) else "; ± is the spread over seeds."),
         "The interval is for other seeds and other images of the same kind, under this recipe.",
@@ -59,7 +66,7 @@ def text(compared: TrainedComparison) -> list[RenderableType]:
     ]
 
 
-def _how(plan: Plan, settings: TrainingSettings) -> str:
+def how(plan: Plan, settings: TrainingSettings) -> str:
     """How all networks were trained, and on what."""
     recipe = settings.recipe
     equal = "epochs by MACs" if plan.equal == "macs" else counted(recipe.epochs, "epoch")
@@ -69,14 +76,16 @@ def _how(plan: Plan, settings: TrainingSettings) -> str:
 
 
 def _table(found: Sequence[Contestant]) -> Table:
-    columns = [("network", "left"), ("MACs", "right"), ("params", "right"), ("epochs", "right")]
-    columns += [("total MACs", "right"), ("top-1", "right"), ("of each seed, %", "left")]
+    columns = [("network", "left"), ("px", "right"), ("MACs", "right"), ("params", "right"), ("epochs", "right")]
+    columns += [("total MACs", "right"), ("val top-1", "right"), ("test top-1", "right")]
     spent = found[-1].macs * found[-1].epochs
-    table = Table("Top-1 on the test part", columns)
+    table = Table("Top-1 on the validation and the test part", [*columns, ("test of each seed, %", "left")])
     for one in found:
         each = ", ".join(f"{100 * value:.2f}" for value in one.accuracies)
-        counts = (millions(one.macs), millions(one.params), str(one.epochs), f"×{one.macs * one.epochs / spent:.2f}")
-        table.add_row(one.name, *counts, points(one.mean, one.std), each)
+        counts = (str(one.resolution), millions(one.macs), millions(one.params), str(one.epochs))
+        total = f"×{one.macs * one.epochs / spent:.2f}"
+        val = "–" if one.val_mean is None else points(one.val_mean, one.val_std)
+        table.add_row(one.name, *counts, total, val, points(one.mean, one.std), each)
     return table
 
 

@@ -1,13 +1,165 @@
-"""A scaled network beside the one that it was scaled from, as text."""
+"""A scaled network beside the one that it was scaled from, and why it has its coefficients: as data and as text."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 from baselines.spec import BaselineSpec
-from search_spaces import architecture_cost
+from baselines.views.terminal import Table
+from scaling.budget import Solution, memory_bytes
+from scaling.published import source_of
+from scaling.rules import Rule, constraint, position
+from search_spaces import Architecture, architecture_cost
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+# Why a network has its coefficients: the solution for a budget, a rule and its growth of MACs, or a preset's name.
+Why = Solution | tuple[Rule, float] | str | None
+_COLUMNS = ("coefficient", "multiplies MACs by", "share", "rule's share")
 
 
 def growth_text(parent: BaselineSpec, scaled: BaselineSpec) -> str:
-    """How MACs and parameters grew."""
-    before, after = architecture_cost(parent.architecture), architecture_cost(scaled.architecture)
-    macs = f"MACs {before.macs:,} → {after.macs:,} (×{after.macs / before.macs:.2f})"
-    return f"Growth: {macs}, params {before.params:,} → {after.params:,} (×{after.params / before.params:.2f})"
+    """How MACs, parameters and activations grew."""
+    before, after = _costs(parent.architecture), _costs(scaled.architecture)
+    names = {"macs": "MACs", "params": "params", "activations": "activations"}
+    texts = (
+        f"{text} {before[name]:,} → {after[name]:,} (×{after[name] / before[name]:.2f})" for name, text in names.items()
+    )
+    return f"Growth: {', '.join(texts)}"
+
+
+def rule_lines(rule: Rule, base: Architecture, scale: float) -> list[str]:
+    """A rule with its source, and where a growth of MACs lies among its points or misses the paper's constraint."""
+    lines = [f"Rule:   {rule.name}: {rule.meaning} [{rule.source}]"]
+    if found := position(rule, base, scale):
+        lines.append(f"Points: {found}")
+    if found := constraint(rule):
+        lines.append(f"Note:   {found}")
+    return lines
+
+
+def preset_lines(name: str) -> list[str]:
+    """The source of a preset, and whether its accuracies carry over."""
+    note = _preset_note(name)
+    return [f"Preset: {name.lower()} [{source_of(name.lower())}]", *([f"Note:   {note}"] if note else [])]
+
+
+def _preset_note(name: str) -> str | None:
+    if not name.lower().startswith("x_"):
+        return None
+    family = "fused blocks, space-to-depth stem"
+    return f"these are coefficients of another family ({family}), whose accuracies do not carry over"
+
+
+def solution_text(solution: Solution) -> list[RenderableType]:
+    """A budget, what was found for it, and how far that departs from the rule."""
+    budget, show = solution.budget, solution.budget.show
+    batch = "" if budget.batch is None else f" with batch {budget.batch}"
+    wanted = f" ({show(solution.wanted)})" if budget.relative else ""
+    lines = [
+        *rule_lines(solution.rule, solution.base, solution.scale),
+        f"Budget: {budget.text()}{wanted}{batch}; found {show(solution.found)} ({100 * solution.error:+.2f} %)",
+    ]
+    if budget.cost == "latency":
+        lines.append(f"Time:   {_protocol()}; another run will differ")
+    if solution.on_rule:
+        lines.append(f"Found:  the rule {solution.rule.name} itself makes this network")
+    else:
+        lines.append(
+            f"Found:  near the rule, which jumps over this budget; it departs by {solution.departure:.3f} in log MACs"
+        )
+    return [*lines, "", solution_table(solution)]
+
+
+def solution_table(solution: Solution) -> Table:
+    """Each dimension of a network: its coefficient, how it multiplies MACs alone, and its share beside the rule's."""
+    table = Table("Shares of the growth of log MACs", [("dimension", "left"), *((name, "right") for name in _COLUMNS)])
+    chosen, shares, rule = solution.coefficients, solution.growth.shares(), solution.ideal.shares()
+    coefficients = {
+        "depth": f"{chosen.depth:g}",
+        "width": f"{chosen.width:g}",
+        "resolution": f"{chosen.resolution} px",
+    }
+    for place, (name, coefficient) in enumerate(coefficients.items()):
+        cells = ["–" if found is None else _percent(found[place]) for found in (shares, rule)]
+        table.add_row(name, coefficient, f"×{solution.growth[place]:.3f}", *cells)
+    table.add_section()
+    together = architecture_cost(solution.architecture).macs / architecture_cost(solution.base).macs
+    table.add_row("together", "", f"×{together:.3f}", "", "", style="bold")
+    return table
+
+
+def why_text(parent: BaselineSpec, why: Why) -> list[RenderableType]:
+    """Why a network has its coefficients."""
+    if isinstance(why, str):
+        return [*preset_lines(why)]
+    if isinstance(why, Solution):
+        return solution_text(why)
+    return [] if why is None else [*rule_lines(why[0], parent.architecture, why[1])]
+
+
+def _percent(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:.1f} %"  # 0.0 removes the sign of -0.0
+
+
+def data(parent: BaselineSpec, scaled: BaselineSpec, why: Why) -> dict[str, Any]:
+    """All of it as plain data."""
+    found: dict[str, Any] = {"growth": {"before": _costs(parent.architecture), "after": _costs(scaled.architecture)}}
+    if isinstance(why, str):
+        found["preset"] = {"name": why.lower(), "source": source_of(why.lower()), "note": _preset_note(why)}
+    elif isinstance(why, Solution):
+        found["rule"] = _rule_data(why.rule, why.base, why.scale)
+        found["budget"] = _solution_data(why)
+    elif why is not None:
+        found["rule"] = _rule_data(why[0], parent.architecture, why[1])
+    return {"scaled": found}
+
+
+def _costs(architecture: Architecture) -> dict[str, int]:
+    """Exact costs, with the memory of inference in bytes."""
+    return {**asdict(architecture_cost(architecture)), "memory": memory_bytes(architecture)}
+
+
+def _rule_data(rule: Rule, base: Architecture, scale: float) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "meaning": rule.meaning,
+        "source": rule.source,
+        "rounding": rule.rounding.words(),
+        "keep": list(rule.keep),
+        "points": position(rule, base, scale),
+        "constraint": constraint(rule),
+    }
+
+
+def _solution_data(solution: Solution) -> dict[str, Any]:
+    budget, shares, ideal = solution.budget, solution.growth.shares(), solution.ideal.shares()
+    chosen = solution.coefficients
+    return {
+        "target": budget.text(),
+        "cost": budget.cost,
+        "batch": budget.batch,
+        "wanted": solution.wanted,
+        "found": solution.found,
+        "error": solution.error,
+        "protocol": _protocol() if budget.cost == "latency" else None,
+        "on_rule": solution.on_rule,
+        "departure": solution.departure,
+        "coefficients": {"depth": chosen.depth, "width": chosen.width, "resolution": chosen.resolution},
+        "multiplies_macs": solution.growth._asdict(),
+        "shares": None if shares is None else shares._asdict(),
+        "rule_multiplies_macs": solution.ideal._asdict(),
+        "rule_shares": None if ideal is None else ideal._asdict(),
+        "published": solution.published,
+    }
+
+
+def _protocol() -> str:
+    """How a latency was measured."""
+    from baselines.latency import Protocol, machine
+
+    protocol = Protocol()
+    how = f"median of {protocol.runs} runs of one image after {protocol.warmup} to warm up"
+    return f"{how}, measured on {machine(protocol)}"

@@ -18,7 +18,8 @@ from search_spaces.serialization import read_yaml
 from tests.scaling.test_compound import RELEASED
 
 # Params and MACs, at each network's own resolution. From torchvision's num_params and _ops for EfficientNet, MnasNet-B1
-# and MobileNetV2 (B2's MACs are counted at 260 px, B8 and L2 with fvcore); from osmr/imgclsmob for MnasNet-A1.
+# and MobileNetV2 (B2's MACs are counted at 260 px, B8 and L2 with fvcore); from osmr/imgclsmob for MnasNet-A1. Params
+# of TinyNet are those of timm's networks; arXiv 2010.14819 prints 339M, 202M and 52M MACs for A, B and D.
 COUNTS = {
     **{f"efficientnet_{name}": counts for name, counts in RELEASED.items()},
     "efficientnet_b8": (87_413_142, 62_597_461_568),
@@ -26,9 +27,12 @@ COUNTS = {
     "mnasnet_a1": (3_887_038, 311_579_072),
     "mnasnet_b1": (4_383_312, 314_415_872),
     "mobilenet_v2": (3_504_872, 300_774_272),
+    "tinynet_a": (6_187_972, 336_867_712),
+    "tinynet_b": (3_730_562, 200_709_360),
+    "tinynet_d": (2_338_446, 51_580_656),
 }
-# Params and MACs in millions, as printed in tensorflow/tpu lite/README.md and mnasnet/README.md. The MACs of the former
-# count more than convolutions, so they are left out.
+# Params and MACs in millions, as printed in tensorflow/tpu lite/README.md and mnasnet/README.md, and for TinyNet in
+# CV-Backbones tinynet_pytorch/README.md. The MACs of the first count more than convolutions, so they are left out.
 ROUNDED = {
     "efficientnet_lite0": (4.7, None),
     "efficientnet_lite1": (5.4, None),
@@ -36,6 +40,8 @@ ROUNDED = {
     "efficientnet_lite3": (8.2, None),
     "efficientnet_lite4": (13.0, None),
     "mnasnet_small": (2.0, 68),
+    "tinynet_c": (2.5, 100),
+    "tinynet_e": (2.0, 24),
 }
 SPECS = sorted(file.stem for file in PACKAGED.glob("*.yaml"))
 
@@ -68,7 +74,7 @@ def test_files_equal_what_would_be_written(name: str) -> None:
 
 def test_scaled_specs_are_derived() -> None:
     derived = {spec.name: spec for spec in released()}
-    assert len(derived) == 13
+    assert len(derived) == 18
     assert derived == {name: load(name) for name in derived}
     for spec in derived.values():
         assert spec.provenance.scaling is not None

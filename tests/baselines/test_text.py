@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from baselines.text import command, counted, seconds_text
+from baselines.text import command, counted, seconds_text, side
+from search_spaces import MnasError
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,10 @@ def test_a_shell_reads_the_words_of_a_command_as_they_are() -> None:
     words = ("compare", Path("my runs/it's"), "--evaluator", "train:a b?epochs=1&width=0.5", "--seed", 3)
     assert shlex.split(command(*words)) == ["mnas", *map(str, words)]
     assert command("show", Path("-x")) == "mnas show ./-x"  # not an option
+
+
+def test_sides() -> None:
+    assert (side("32"), side(" own ")) == (32, "own")
+    for text in ("0", "-3", "owned", "3.5", ""):
+        with pytest.raises(MnasError, match="expected a number of pixels, such as 32, or own"):
+            side(text)

@@ -14,7 +14,8 @@ from nas.evaluators.base import Metrics
 from nas.executors.base import Failure
 from nas.objective import Objective, make_objective
 from nas.trial import Trial
-from search_spaces import Architecture, ChoiceSpace, Genotype, Space, StageChoices, StageSpace
+from scaling.coefficients import paper_space
+from search_spaces import Architecture, ChoiceSpace, Genotype, Space, StageChoices, StageSpace, architecture_cost
 from tests.processes import in_new_process
 
 NAMES = sorted(CONTROLLERS)
@@ -271,3 +272,28 @@ def test_workers_may_end_in_any_order(name: str, space: StageSpace, objective: O
     assert len(found[0]) >= 150
     if name == "bayesian":
         assert len({str(genotype) for genotype in found[0]}) == len(found[0])
+
+
+@pytest.mark.parametrize("targets", [{"activations": 9e6}, {}], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_coefficients_are_searched(name: str, targets: dict[str, float], b0: Architecture) -> None:
+    """Networks with exact costs in a space that lists its members and has several rows for one network."""
+    space, objective = paper_space(b0), make_objective("hard", targets)
+
+    def found(seed: int) -> list[Trial]:
+        made = make_controller(name, space, objective, seed)
+        try:
+            return run(made, 60)
+        finally:
+            made.close()
+
+    trials = found(0)
+    assert trials
+    assert all(trial.genotype in space for trial in trials)
+    assert all(trial.counts == architecture_cost(trial.network) for trial in trials)
+    assert [trial.genotype for trial in trials] == [trial.genotype for trial in found(0)]
+    assert [trial.genotype for trial in trials] != [trial.genotype for trial in found(1)]
+    if name in ("random", "bayesian"):  # which use up the members, without repeating a network
+        rows = space.canonical(space.indices([trial.genotype for trial in trials]))
+        assert space.members is not None
+        assert sorted(rows.tolist()) == sorted(space.members.tolist())

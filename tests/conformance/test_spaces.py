@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from baselines import load
 from nas.check import check_space
 from nas.evaluators.table_space import table_space
+from scaling.coefficients import CoefficientSpace, paper_space
 from search_spaces import (
     SPACES,
     Architecture,
@@ -44,8 +46,17 @@ def small_table() -> Space:
     return table_space(Path("small.csv"), [*choices, "accuracy", "latency_ms", "macs"], cells)[0]
 
 
+def small_coefficients() -> CoefficientSpace:
+    """Coefficients of B0 on the paper's grid, under its constraint on the nominal product."""
+    return paper_space(load("efficientnet_b0").architecture)
+
+
 # How each space is made, by name, also in another process.
-MADE: dict[str, Callable[[], Space]] = {**{name: partial(load_space, name) for name in SPACES}, "table": small_table}
+MADE: dict[str, Callable[[], Space]] = {
+    **{name: partial(load_space, name) for name in SPACES},
+    "table": small_table,
+    "coefficients": small_coefficients,
+}
 
 
 @pytest.fixture(params=sorted(MADE))

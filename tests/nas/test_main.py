@@ -59,8 +59,8 @@ def test_the_help_of_a_command(capsys: pytest.CaptureFixture[str], name: str) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonsense"], "mnas: unknown command 'nonsense'; known: baselines, cam, "),
-        (["help", "nonsense"], "mnas: unknown command 'nonsense'; known: baselines, cam, "),
+        (["nonsense"], "mnas: unknown command 'nonsense'; known: ablate, baselines, cam, "),
+        (["help", "nonsense"], "mnas: unknown command 'nonsense'; known: ablate, baselines, cam, "),
         (["shw"], "mnas: unknown command 'shw'; did you mean 'show'? (see mnas --help)"),
         (["help", "serch"], "mnas: unknown command 'serch'; did you mean 'search'? (see mnas --help)"),
         (["--nonsense"], "mnas: --nonsense: expected a command first (see mnas --help)"),
@@ -168,7 +168,7 @@ def test_no_command_is_put_together_without_quotes() -> None:
     packages = ("search_spaces", "baselines", "nas", "scaling")
     command = re.compile(rf"mnas ({'|'.join(COMMANDS)}) (?!--help).*\{{")
     # The source of a spec is not a command to repeat.
-    origin = re.compile("mnas (import|scale) ")
+    origin = re.compile("mnas (import|scale|scaling-search) ")
     texts = [
         ast.unparse(node)
         for package in packages

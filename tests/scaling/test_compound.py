@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import load
-from scaling import PRESETS, Coefficients, coefficients, compound_scale, preset, round_filters, round_repeats
+from scaling import PRESETS, RULES, Coefficients, compound_scale, preset, round_filters, round_repeats
+from scaling.compound import EFFICIENTNET, PYCLS, TINYNET, Rounding
 from search_spaces import Architecture, FieldError, MnasError, architecture_cost
 from search_spaces.network import build_network
 
@@ -29,6 +30,11 @@ RELEASED = {
 OTHER_CLASSES = {"b0": (4_020_358, 4_135_648), "b4": (17_566_546, 17_727_916), "b7": (63_812_570, 64_043_060)}
 
 
+def coefficients(phi: float, base: Architecture) -> Coefficients:
+    """Those of the paper's rule."""
+    return RULES["efficientnet"].coefficients(base, phi=phi)
+
+
 @pytest.mark.parametrize("name", sorted(RELEASED))
 def test_presets_are_the_released_networks(b0: Architecture, name: str) -> None:
     scaled = compound_scale(b0, preset(name))
@@ -40,6 +46,53 @@ def test_presets_are_the_released_networks(b0: Architecture, name: str) -> None:
 
 def test_preset_b0_changes_nothing(b0: Architecture) -> None:
     assert compound_scale(b0, preset("b0")) == b0
+
+
+# Sizes of all convolution outputs at 240, 300 and 456 px, as pycls and timm count them.
+@pytest.mark.parametrize(("name", "activations"), [("b1", 10_884_328), ("b3", 23_831_296), ("b5", 98_857_400)])
+def test_activations_of_released_networks(b0: Architecture, name: str, activations: int) -> None:
+    assert architecture_cost(compound_scale(b0, preset(name))).activations == activations
+
+
+# Channels and layers of the stages, px, MACs, params, activations: huawei-noah/CV-Backbones tinynet_pytorch, as timm
+# builds the networks; stem and head keep 32 and 1280 channels.
+TINYNETS = {
+    "a": ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 4, 4, 5, 1), 192, 336_867_712, 6_187_972, 5_412_164),
+    "b": ((16, 24, 32, 64, 88, 144, 240), (1, 2, 2, 3, 3, 4, 1), 188, 200_709_360, 3_730_562, 4_435_938),
+    "d": ((8, 16, 24, 40, 64, 104, 176), (1, 1, 1, 2, 2, 3, 1), 152, 51_580_656, 2_338_446, 1_417_854),
+}
+
+
+@pytest.mark.parametrize("letter", TINYNETS)
+def test_tinynets(b0: Architecture, letter: str) -> None:
+    channels, layers, side, *counts = TINYNETS[letter]
+    tiny = compound_scale(b0, preset(f"tinynet_{letter}"))
+    assert (tiny.stem.out_channels, tiny.head.out_channels, tiny.resolution) == (32, 1280, side)
+    assert tuple(stage.out_channels for stage in tiny.stages) == channels
+    assert tuple(stage.num_layers for stage in tiny.stages) == layers
+    cost = architecture_cost(tiny)
+    assert [cost.macs, cost.params, cost.activations] == counts
+
+
+@pytest.mark.parametrize(
+    ("rounding", "channels", "layers"),
+    [
+        # 20 channels times 1.5 are 30; 8.8 channels are 8 or, by the 90 % rule, 8; 9 are 8 or 16.
+        (EFFICIENTNET, {(20, 1.5): 32, (16, 0.55): 8, (16, 0.5626): 16, (8, 0.1): 8}, {(1, 1.1): 2, (5, 0.5): 3}),
+        (TINYNET, {(20, 1.5): 32, (16, 0.5626): 16}, {(1, 1.1): 1, (5, 0.5): 2, (3, 0.5): 2, (1, 0.1): 1}),
+        (
+            PYCLS,
+            {(20, 1.5): 32, (16, 0.5626): 8, (20, 1.0): 20, (24, 1.5): 32, (8, 0.1): 8},
+            {(1, 1.4): 1, (3, 1.5): 4},
+        ),
+    ],
+)
+def test_roundings(
+    rounding: Rounding, channels: dict[tuple[int, float], int], layers: dict[tuple[int, float], int]
+) -> None:
+    """Half a layer, and half of 8 channels, go to the even number (24 times 1.5 is 4.5 times 8)."""
+    assert {case: rounding.channels(*case) for case in channels} == channels
+    assert {case: rounding.layers(*case) for case in layers} == layers
 
 
 @pytest.mark.parametrize("name", sorted(OTHER_CLASSES))

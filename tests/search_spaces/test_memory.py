@@ -16,7 +16,7 @@ from baselines import load
 from baselines.memory import measured_peak
 from search_spaces import Architecture, StageSpace, layer_costs
 from search_spaces.memory import layer_memory, network_memory
-from search_spaces.network import SameConv2d, build_network
+from search_spaces.network import build_network
 from tests.search_spaces.strategies import architectures
 
 
@@ -48,7 +48,7 @@ IN_PLACE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, n
 
 class Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SameConv2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def peak_of_graph(architecture: Architecture) -> int:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from search_spaces import Architecture, ConvLayer, MBConv, Stage, StageSpace, layer_costs
-from search_spaces.network import DropConnect, MBConvBlock, Network, build_network
+from search_spaces.adaptation import adapted
+from search_spaces.network import DepthwiseConv2d, DropConnect, MBConvBlock, Network, build_network
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,27 @@ def test_a_small_network_fits_eight_images(b0: Architecture) -> None:
         optimizer.step()
     assert loss.item() < 0.1
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_kernels_larger_than_their_map_train_as_usual(kernel_size: int, side: int, stride: int) -> None:
+    """Outputs and gradients in training are those of PyTorch's convolution."""
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(6, 6, kernel_size, stride, padding=kernel_size // 2, groups=6, bias=False)
+    inputs = torch.randn(4, 6, side, side, requires_grad=True)
+    outputs = ours(inputs)
+    usual = torch.nn.functional.conv2d(inputs, ours.weight, None, stride, kernel_size // 2, groups=6)
+    torch.testing.assert_close(outputs, usual)
+    weights = torch.randn_like(outputs)
+    found = torch.autograd.grad((outputs * weights).sum(), [inputs, ours.weight])
+    expected = torch.autograd.grad((usual * weights).sum(), [inputs, ours.weight])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_network_that_keeps_its_resolution_keeps_its_stem(b0: Architecture) -> None:
+    """At 48 px B0's stem has a stride of 2; adapted to images of 48 px it has 1."""
+    small = replace(b0, resolution=48)
+    assert adapted(small, num_classes=10).stem.stride == 2
+    assert adapted(small, 48, 10).stem.stride == 1

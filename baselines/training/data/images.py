@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -184,21 +184,35 @@ class Subset:
         return text
 
 
+@dataclass
+class Survey:
+    """What reading images through once has found.
+
+    Attributes:
+        skipped: names of images that cannot be read.
+        sides: shorter sides of the others in pixels, an array for each part.
+    """
+
+    skipped: list[str] = field(default_factory=list)
+    sides: list[NDArray[np.int32]] = field(default_factory=list)
+
+
 def readable_images(
-    images: Images, labels: Labels, skipped: list[str], progress: Callable[[str], None]
+    images: Images, labels: Labels, survey: Survey, progress: Callable[[str], None]
 ) -> tuple[Any, Labels]:
     """The images that can be read, and their labels; as one array if all are small and of one size.
 
     Args:
         images: all images.
         labels: label of each image.
-        skipped: list that the names of unreadable images are added to.
+        survey: what was found, which is added to.
         progress: function that is called with a line of progress if this takes long.
     """
     key = hashlib.sha256(images.identity.encode()).hexdigest()[:24]
     sizes, packed = _load_cached(cache_folder() / key) or _check_images(images, cache_folder() / key, progress)
     good = np.flatnonzero(sizes[:, 0])
-    skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
+    survey.skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
+    survey.sides.append(sizes[good].min(1))
     if packed is not None:
         return packed, labels[good]
     return images if len(good) == len(images) else Subset(images, good), labels[good]

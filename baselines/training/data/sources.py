@@ -26,7 +26,15 @@ from numpy.typing import NDArray
 
 from baselines.text import counted
 from baselines.training.data.archives import read_cifar, read_idx
-from baselines.training.data.images import Files, Labels, Subset, cache_folder, print_progress, readable_images
+from baselines.training.data.images import (
+    Files,
+    Labels,
+    Subset,
+    Survey,
+    cache_folder,
+    print_progress,
+    readable_images,
+)
 from baselines.training.data.libraries import read_hugging_face, read_torchvision
 from search_spaces.errors import MnasError
 
@@ -81,6 +89,7 @@ class ImageData:
         fingerprint: 16 hex digits of a hash over the labels and images of all parts (for files, over names and sizes).
         side: side of the training images in pixels if they are one array; None otherwise.
         skipped: names of images that could not be read.
+        sides: smallest, median and largest of the images' shorter sides in pixels; empty if unknown.
     """
 
     source: str
@@ -91,6 +100,7 @@ class ImageData:
     fingerprint: str
     side: int | None
     skipped: tuple[str, ...] = ()
+    sides: tuple[int, ...] = ()
 
     def about(self) -> dict[str, Any]:
         """Summary of the data for a record of a training."""
@@ -111,12 +121,12 @@ class Raw:
     Attributes:
         classes: names of the classes, in the order of the labels.
         parts: images and labels by name of the part; the part "split" is to be divided into train, val and test.
-        skipped: names of images that could not be read.
+        survey: unreadable images, and sides of the others where they were read one by one.
     """
 
     classes: Sequence[str]
     parts: dict[str, tuple[Any, Labels]]
-    skipped: list[str] = field(default_factory=list)
+    survey: Survey = field(default_factory=Survey)
 
 
 def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = print_progress) -> ImageData:
@@ -152,8 +162,17 @@ def _divide(source: str, raw: Raw, seed: int) -> ImageData:
         test=parts.get("test", _EMPTY),
         fingerprint=_fingerprint(raw),
         side=train.side,
-        skipped=tuple(raw.skipped),
+        skipped=tuple(raw.survey.skipped),
+        sides=_sides(raw, train),
     )
+
+
+def _sides(raw: Raw, train: Part) -> tuple[int, ...]:
+    """`ImageData.sides`."""
+    if train.side:
+        return (train.side,) * 3
+    sides = np.concatenate([*raw.survey.sides, np.empty(0)])
+    return (int(sides.min()), int(np.median(sides)), int(sides.max())) if len(sides) else ()
 
 
 _EMPTY = Part(np.empty((0, 1, 1, 3), dtype=np.uint8), np.empty(0, dtype=np.int64))
@@ -196,7 +215,9 @@ def load_for_evaluation(
     renumbered = np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)
     parts = {name: Part(images, renumbered[labels]) for name, (images, labels) in raw.parts.items()}
     train, val, test = (parts.get(name, _EMPTY) for name in PARTS)
-    return ImageData(source, tuple(classes), train, val, test, raw_fingerprint, parts[part].side, tuple(raw.skipped))
+    return ImageData(
+        source, tuple(classes), train, val, test, raw_fingerprint, parts[part].side, tuple(raw.survey.skipped)
+    )
 
 
 def _hold_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -291,7 +312,7 @@ def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
     if not classes:
         raise MnasError(f"data: {first} has no class folders; add one for each class, with its images")
     parts: dict[str, tuple[Any, Labels]] = {}
-    skipped: list[str] = []
+    survey = Survey()
     for part, root in roots.items():
         for name in _class_names(root):
             if name not in classes:
@@ -306,8 +327,8 @@ def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
         if not files and part not in (first.name, "split"):
             raise MnasError(f"data: {root} has no images; add some or remove the folder")
         labels = np.array([label for _, label in files], dtype=np.int64)
-        parts[part] = readable_images(Files(root, [file for file, _ in files]), labels, skipped, progress)
-    return Raw(classes, parts, skipped)
+        parts[part] = readable_images(Files(root, [file for file, _ in files]), labels, survey, progress)
+    return Raw(classes, parts, survey)
 
 
 def _class_names(root: Path) -> list[str]:
@@ -320,6 +341,6 @@ def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:
         classes, found = read_hugging_face(name)
     else:
         classes, found = read_torchvision(name, cache_folder() / "torchvision")
-    skipped: list[str] = []
-    parts = {part: readable_images(images, labels, skipped, progress) for part, (images, labels) in found.items()}
-    return Raw(classes, parts, skipped)
+    survey = Survey()
+    parts = {part: readable_images(images, labels, survey, progress) for part, (images, labels) in found.items()}
+    return Raw(classes, parts, survey)

@@ -149,6 +149,25 @@ def test_timm_builds_the_same_network(timm: Any, tmp_path: Path, name: str) -> N
     theirs.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True))
 
 
+@pytest.mark.parametrize("letter", "abcde")
+def test_our_tinynets_are_those_of_timm(timm: Any, tmp_path: Path, letter: str) -> None:
+    """timm's own definition of the network, with its weights in ours: the same outputs."""
+    import timm.models.efficientnet as zoo
+
+    torch.manual_seed(0)
+    theirs = getattr(zoo, f"tinynet_{letter}")().eval()
+    architecture = load(f"tinynet_{letter}").architecture
+    assert architecture.resolution == theirs.default_cfg["input_size"][-1]
+    assert architecture_cost(architecture).params == sum(parameter.numel() for parameter in theirs.parameters())
+    ours = build_network(replace(architecture, bn_eps=theirs.bn1.eps)).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    assert load_weights(ours, tmp_path / "theirs.pth") == "timm"
+    images = torch.randn(1, 3, architecture.resolution, architecture.resolution)
+    with torch.no_grad():
+        expected, found = theirs(images), ours(images)
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from baselines import load
 from baselines.exchange.weights import load_weights, save_weights
-from baselines.spec import BaselineSpec
+from baselines.spec import BaselineSpec, Provenance, write_spec
 from baselines.statistics import wilson
 from baselines.subjects import load_subject
 from baselines.training.checkpoint import CHECKPOINT
@@ -33,9 +35,10 @@ from baselines.training.folder import (
 )
 from baselines.training.launch import planned
 from baselines.training.recipe import load_recipe
-from baselines.training.settings import TrainingOptions, check_devices
+from baselines.training.settings import TrainingOptions, check_devices, network_of, trained_subject
 from nas.__main__ import main
-from search_spaces import MnasError
+from search_spaces import FieldError, MnasError
+from search_spaces.adaptation import adapted
 from tests.baselines.training.images import COLOURS, pixels, write_folders
 from tests.baselines.training.interrupted import check_interrupted_and_resumed
 from tests.processes import environment
@@ -196,6 +199,8 @@ def test_invalid_input_is_refused(images: Path, tmp_path: Path, capsys: pytest.C
         (("efficientnet_b0",), "train: expected SPEC and --data"),
         (("efficientnet_b0", "--data", "nowhere"), "data: nowhere not found"),
         (("efficientnet_b0", *data, "--resolution", "8"), "resolution: 8 is smaller than the network's total stride"),
+        (("efficientnet_b0", *data, "--resolution", "mine"), "resolution: 'mine': expected a number of pixels, such"),
+        (("efficientnet_b0", *data, "--activation", "swich"), "unknown activation 'swich'; did you mean 'swish'?"),
         (("efficientnet_b0", *data, "--precision", "fp8"), "unknown precision 'fp8'"),
         (("efficientnet_b0", *data, "--recipe", "papper"), "unknown recipe 'papper'"),
         (("efficientnet_b0", *data, "--out", "full"), "already exists and is not empty"),
@@ -327,3 +332,28 @@ def test_only_a_training_can_be_resumed(tmp_path: Path, file: str, message: str)
     (tmp_path / file).touch()
     with pytest.raises(MnasError, match=message):
         check_empty(tmp_path)
+
+
+@pytest.mark.parametrize(("resolution", "side"), [(None, 16), ("own", 24), (32, 32)])
+def test_the_side_of_a_training(images: Path, resolution: Any, side: int) -> None:
+    """That of the images, of the network, or another one."""
+    given = adapted(load("efficientnet_b0").architecture, 24, 5)
+    data = load_data(str(images))
+    subject = BaselineSpec("mine", given, Provenance("a test"))
+    options = TrainingOptions(resolution=resolution, activation="mish")
+    found = trained_subject(subject, data, options)
+    assert isinstance(found, BaselineSpec)
+    assert found.architecture == replace(given, resolution=side, num_classes=3, activation="mish")
+    for wrong, message in (("mine", "resolution: 'mine' is not own or a number"), (0, "resolution: 0 is not an")):
+        with pytest.raises(FieldError, match=message):
+            trained_subject(subject, data, replace(options, resolution=wrong))
+
+
+def test_a_training_at_the_networks_own_side(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    narrow = adapted(load("efficientnet_b0").architecture, 24, 3, 0.2)
+    write_spec(BaselineSpec("mine", narrow, Provenance("a test")), Path("m.yaml"))
+    options = ("--recipe", "proxy", "--epochs", "1", "--batch", "16", "--resolution", "own", "--out", "t")
+    assert main(["train", "m.yaml", "--data", str(images), *options]) == 0
+    assert "mine is trained at 24 px on images of 16 px: enlarged images carry no new" in capsys.readouterr().out
+    subject, settings = read_training(Path("t"))
+    assert (network_of(subject).resolution, settings.sides) == (24, (16, 16, 16))

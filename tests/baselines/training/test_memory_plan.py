@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,15 @@ def test_the_batch_of_a_torchvision_network_is_divided(data: ImageData) -> None:
     resnet = load_subject("torchvision:resnet18")
     assert not hasattr(resnet, "architecture")
     network = resnet.adapted(64, 2)  # type: ignore[union-attr]
-    whole = plan_memory(network, data, RECIPE, limit=2**40)
+    # On a busy machine, maps that are freed late add to a measured peak now and then; nothing takes from it.
+    plans = [plan_memory(network, data, RECIPE, limit=2**40) for _ in range(3)]
+    whole = min(plans, key=lambda plan: plan.per_image)
     tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.3
     part = plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
-    assert (whole.micro_batches, part.micro_batches, part.recompute) == (1, 4, False)
+    assert (whole.micro_batches, part.recompute, part.fits) == (1, False, True)
+    # No fewer parts fit; how many they are depends on its own measured peak.
+    assert part.micro_batches > 3
+    assert not replace(part, micro_batches=part.micro_batches - 1).fits
     tensors = whole.state + whole.inputs + whole.batch * whole.per_image / HEAP
     assert measured(network, data, whole) == pytest.approx(tensors, rel=0.15)
 

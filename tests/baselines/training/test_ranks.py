@@ -19,7 +19,7 @@ from baselines.training.data.sources import load_data
 from baselines.training.folder import HISTORY, WEIGHTS, create_training
 from baselines.training.launch import run_training
 from baselines.training.recipe import load_recipe
-from baselines.training.settings import TrainingSettings, trained_subject
+from baselines.training.settings import TrainingOptions, TrainingSettings, trained_subject
 from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.network import build_network
@@ -51,7 +51,7 @@ def test_two_devices_give_the_weights_of_two_parts(images: str) -> None:
     """Without random draws, gradients averaged over processes equal gradients summed over micro-batches."""
     recipe = replace(load_recipe("proxy").shortened(2), batch=16, crop="none", flip=False)
     data = load_data(images)
-    subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
+    subject = trained_subject(load("efficientnet_b0"), data, TrainingOptions(width=0.2))
     for name, values in (("devices", {"devices": 2}), ("parts", {"micro_batches": 2})):
         settings = TrainingSettings(
             data=images, recipe=recipe, fingerprint=data.fingerprint, classes=data.classes, **values
@@ -77,7 +77,7 @@ def test_a_loss_that_is_not_a_number_stops_all_devices(images: str) -> None:
     """No device saves weights that are not finite."""
     data = load_data(images)
     recipe = replace(load_recipe("proxy").shortened(2), batch=16)
-    subject = trained_subject(load("efficientnet_b0"), data, None, 0.2)
+    subject = trained_subject(load("efficientnet_b0"), data, TrainingOptions(width=0.2))
     assert isinstance(subject, BaselineSpec)
     network = build_network(subject.architecture)
     torch.nn.init.constant_(network.head[0].weight, float("nan"))

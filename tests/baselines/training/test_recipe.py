@@ -94,6 +94,7 @@ def test_costs_of_adapted_networks() -> None:
 
 def test_adapting_without_options_changes_nothing() -> None:
     b0 = load("efficientnet_b0").architecture
+    assert adapted(b0, activation="relu") == replace(b0, activation="relu")
     assert adapted(b0) == b0
     assert adapted(b0, 64).stem == b0.stem
     with pytest.raises(FieldError, match="resolution: 8 is smaller than the network's total stride of 16"):

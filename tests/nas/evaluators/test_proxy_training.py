@@ -46,6 +46,9 @@ def test_a_name_says_all_of_a_proxy_and_nothing_that_is_usual(images: Path) -> N
         ("train:x?epochs=0", "epochs: 0 is not"),
         ("train:x?width=nan", "width: nan is not"),
         ("train:x?epochs=1&epochs=2", "epochs"),
+        ("train:x?resolution=mine", "resolution: 'mine' is not"),
+        ("train:x?resolution=4", "resolution: 4 is not"),
+        ("train:x?epochs=own", "epochs: 'own' is not"),
         ("train:x?recipe=none", "unknown recipe 'none'"),
     ],
 )
@@ -74,6 +77,15 @@ def test_what_it_trains_and_judges(images: Path) -> None:
     (both,) = repeated.evaluate([b0])
     assert both.accuracy == pytest.approx((first.accuracy + other.accuracy) / 2)  # with the seeds 0 and 1
     assert both.accuracy_std is not None
+
+
+def test_networks_at_their_own_resolution(images: Path) -> None:
+    proxy = Proxy(data=str(images), resolution="own", width=0.25)
+    assert proxy_of(proxy.name) == proxy
+    evaluator = ProxyTraining(proxy)
+    for name, side in (("efficientnet_b0", 224), ("efficientnet_b1", 240)):
+        assert evaluator.adapted(load(name).architecture).resolution == side
+    assert "at each network's own resolution" in evaluator.meaning
 
 
 def test_other_images_or_a_side_that_is_too_small_are_refused(images: Path) -> None:

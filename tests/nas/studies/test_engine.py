@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from nas.executors.base import Failure
 from nas.record import STUDY_FILE
-from nas.studies.engine import Study, run_study
+from nas.studies.engine import Job, JobOutcome, Study, run_study
 from nas.studies.journal import StudyJournal
 from nas.studies.progress import StudyProgress
 from search_spaces import MnasError
@@ -47,6 +48,25 @@ def test_results_come_in_the_order_of_jobs(tmp_path: Path, execution: dict[str, 
     # Finished jobs are read back: nothing is done again.
     assert run_study(tmp_path / "s", asked, execution) == outcomes
     assert [attempts_in(tmp_path / "s" / job.key) for job in asked.jobs] == [1] * 6
+
+
+def test_jobs_may_depend_on_results(tmp_path: Path, execution: dict[str, object]) -> None:
+    """More jobs follow until none is asked for, all in one session, and nothing is repeated when it is run again."""
+
+    def further(outcomes: Sequence[JobOutcome]) -> list[Job]:
+        last = outcomes[-1].result["square"]
+        number = len(outcomes)
+        return [Job(f"job{number}", f"{number}", {"what": "good", "value": last})] if last < 200 else []
+
+    asked = replace(study({"what": "good", "value": 2}), grows=True, further=further)
+    outcomes = run_study(tmp_path / "s", asked, execution)
+    assert [outcome.result["square"] for outcome in outcomes] == [4, 16, 256]
+    with StudyJournal.open(tmp_path / "s") as journal:
+        assert journal.counts() == (3, 0, 3)
+        assert journal.session()["reason"] == "complete"
+    assert query(tmp_path / "s", "SELECT count(*) FROM sessions") == [(1,)]
+    assert run_study(tmp_path / "s", asked, execution) == outcomes
+    assert [attempts_in(tmp_path / "s" / f"job{number}") for number in range(3)] == [1] * 3
 
 
 def test_faults_that_may_pass_are_tried_again(tmp_path: Path, execution: dict[str, object]) -> None:

@@ -1,18 +1,20 @@
-"""Networks trained side by side: the statistics, the trainings, and resuming them."""
+"""Networks trained side by side, each at its own resolution, and resuming them."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
 
-from baselines import BaselineSpec, load
+from baselines import BaselineSpec, Provenance, load
+from baselines.spec import write_spec
 from baselines.training.data.sources import load_data
 from baselines.training.folder import WEIGHTS, change_learning_rate, read_training
 from baselines.training.launch import planned
@@ -22,48 +24,15 @@ from nas.record import STUDY_FILE
 from nas.runs import look_at
 from nas.studies import trained_comparison as comparison
 from nas.studies.journal import StudyJournal
-from nas.studies.trained_comparison import Contestant, Plan, paired_difference, start_comparison
+from nas.studies.trained_comparison import ComparisonOptions, Plan, learning_curves, start_comparison
+from search_spaces import MnasError, architecture_cost
+from search_spaces.adaptation import adapted
 from tests.baselines.training.images import write_folders
 from tests.processes import environment
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
 
-OPTIONS = ("--recipe", "proxy", "--epochs", "2", "--batch", "16", "--width", "0.25", "--train")
-
-
-def contestant(name: str, hits: object) -> Contestant:
-    return Contestant(name, 1, 1, 1, np.array(hits, dtype=bool))
-
-
-def test_the_interval_is_students_if_images_do_not_matter() -> None:
-    """Each network recognises random images, but a fixed number of them, so scipy's paired t-test applies."""
-    images = 2000
-    shares = {"a": (0.62, 0.66, 0.64), "b": (0.60, 0.61, 0.63)}
-    hits = {}
-    for name, values in shares.items():
-        rng = np.random.default_rng(len(name))
-        hits[name] = [rng.permutation(np.arange(images) < value * images) for value in values]
-    found = paired_difference(contestant("a", hits["a"]), contestant("b", hits["b"]))
-    theirs = ttest_rel(*shares.values()).confidence_interval(0.95)
-    assert found.mean == pytest.approx(0.08 / 3)
-    assert found.interval is not None
-    low, high = found.interval
-    assert low < theirs.low < found.mean < theirs.high < high
-    assert (high - low) / (theirs.high - theirs.low) == pytest.approx(1, abs=0.15)
-    assert found.verdict == ("better" if low > 0 else "tie")
-
-
-def test_equal_differences_of_all_pairs_leave_uncertainty() -> None:
-    """The choice of test images is still random: 10 of 100 differ, all in one direction, as in a proportion."""
-    both = [[image < 60 for image in range(100)]] * 2
-    fewer = [[image < 50 for image in range(100)]] * 2
-    found = paired_difference(contestant("a", both), contestant("b", fewer))
-    half = 1.96 * (0.1 * 0.9 / 99) ** 0.5
-    assert found.interval == pytest.approx((0.1 - half, 0.1 + half))
-    assert found.verdict == "better"
-    assert paired_difference(contestant("b", fewer), contestant("a", both)).verdict == "worse"
-    assert paired_difference(contestant("a", both), contestant("a", both)).verdict == "tie"
-    assert paired_difference(contestant("a", both[:1]), contestant("b", fewer[:1])).verdict == "unknown"
+OPTIONS = ("--recipe", "proxy", "--epochs", "2", "--batch", "16", "--width", "0.25", "--resolution", "16", "--train")
 
 
 @pytest.fixture
@@ -171,16 +140,16 @@ def test_batch_norm_sees_parts_of_one_size_in_all_networks(images: str) -> None:
 @pytest.mark.parametrize(
     ("execution", "options", "expected"),
     [
-        ({}, TrainingOptions(recipe="proxy"), None),
-        ({"workers": 3}, TrainingOptions(recipe="proxy"), 300),  # 0.9 of 1000 bytes, divided by three
-        ({"workers": 3}, TrainingOptions(recipe="proxy", memory=500), 500),
+        ({}, ComparisonOptions(recipe="proxy"), None),
+        ({"workers": 3}, ComparisonOptions(recipe="proxy"), 300),  # 0.9 of 1000 bytes, divided by three
+        ({"workers": 3}, ComparisonOptions(recipe="proxy", memory=500), 500),
     ],
 )
 def test_trainings_at_the_same_time_share_the_free_memory(
     images: str,
     monkeypatch: pytest.MonkeyPatch,
     execution: dict[str, int],
-    options: TrainingOptions,
+    options: ComparisonOptions,
     expected: int | None,
 ) -> None:
     limits: list[int | None] = []
@@ -247,3 +216,114 @@ def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.Cap
         assert main(["compare", *arguments]) == 2, arguments
         assert message in capsys.readouterr().err.splitlines()[-1]
     assert not Path("runs").exists()
+
+
+@pytest.fixture
+def grown(images: str) -> list[BaselineSpec]:
+    """A narrow B0 at the images' side and the same network at 24 px, as specs in the current folder."""
+    base = adapted(load("efficientnet_b0").architecture, 16, 1000, 0.25)
+    specs = [
+        BaselineSpec(name, replace(base, resolution=side), Provenance("a test"))
+        for name, side in (("larger", 24), ("base", 16))
+    ]
+    for spec in specs:
+        write_spec(spec, Path(f"{spec.name}.yaml"))
+    return specs
+
+
+OWN = ("--recipe", "proxy", "--epochs", "2", "--batch", "16", "--train", "--seeds", "2")
+
+
+def test_each_network_keeps_its_own_resolution(
+    images: str, grown: list[BaselineSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sides, costs, accuracies on both parts, curves, and what the result says about enlarged images."""
+    assert main(["compare", "larger.yaml", "base.yaml", "--data", images, *OWN, "--out", "c", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [network["resolution"] for network in found["networks"]] == [24, 16]
+    curves = learning_curves(Path("c"))
+    for network, spec in zip(found["networks"], grown, strict=True):
+        assert network["macs"] == architecture_cost(replace(spec.architecture, num_classes=3)).macs
+        for part in ("val", "test"):
+            tops = network["top1" if part == "test" else "val_top1"]
+            for seed, top1 in enumerate(tops):
+                assert main(["evaluate", f"c/{spec.name}-seed{seed}", "--part", part, "--json"]) == 0
+                assert json.loads(capsys.readouterr().out)["top1"] == top1
+        assert network["val_mean"] == pytest.approx(np.mean(network["val_top1"]))
+        assert [[epoch for epoch, _ in curve] for curve in curves[spec.name]] == [[1, 2], [1, 2]]
+        # The recipe has no moving average, so the last epoch's network is the one that is judged.
+        assert [curve[-1][1] for curve in curves[spec.name]] == pytest.approx(network["val_top1"])
+    note = "larger is trained at 24 px on images of 16 px: enlarged images carry no new information"
+    assert found["notes"] == [note]
+    assert found["data"]["sides"] == [16, 16, 16]
+    assert main(["compare", "--train", "--resume", "c"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Note: {note}." in shown
+    assert "px MACs params epochs total MACs val top-1 test top-1" in shown
+
+
+def test_a_journal_of_an_earlier_version_opens(
+    images: str, grown: list[BaselineSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no results on the validation part, and its trainings do not say how large the images are."""
+    assert main(["compare", "larger.yaml", "base.yaml", "--data", images, *OWN, "--seeds", "1", "--out", "c"]) == 0
+    with sqlite3.connect(Path("c", STUDY_FILE)) as connection:
+        for number, text in connection.execute("SELECT number, result FROM results").fetchall():
+            old = {name: value for name, value in json.loads(text).items() if not name.startswith("val_")}
+            assert set(old) == {"images", "hits", "top1"}
+            connection.execute("UPDATE results SET result = ? WHERE number = ?", (json.dumps(old), number))
+    connection.close()
+    for file in Path("c").glob("*/training.json"):
+        settings = json.loads(file.read_text())
+        del settings["sides"]
+        file.write_text(json.dumps(settings))
+    capsys.readouterr()
+    found = comparison.run_comparison(Path("c"))
+    assert [one.val_hits for one in found.contestants] == [None, None]
+    assert found.notes == ()
+    assert main(["compare", "--train", "--resume", "c"]) == 0
+    assert "–" in capsys.readouterr().out
+
+
+def test_networks_that_become_the_same_are_refused(
+    images: str, grown: list[BaselineSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ("compare", "larger.yaml", "base.yaml", "--data", images, *OWN)
+    for options, why in (
+        (("--resolution", "16"), "--resolution 16 trains both at 16 px; use --resolution own, or remove one"),
+        (("--resolution", "none"), "both are trained at 16 px; use --resolution own, or remove one"),
+    ):
+        assert main([*both, *options, "--out", "c"]) == 2
+        (line,) = (line for line in capsys.readouterr().err.splitlines() if "packing" not in line)
+        assert line == f"mnas: compare: larger and base become the same network: {why}"
+    assert not Path("c").exists()
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_another_activation(images: str, grown: list[BaselineSpec], capsys: pytest.CaptureFixture[str]) -> None:
+    both = ("compare", "larger.yaml", "base.yaml", "--data", images, *OWN, "--seeds", "1", "--epochs", "1")
+    assert main([*both, "--activation", "gelu", "--out", "c"]) == 0
+    for folder in Path("c").glob("*-seed0"):
+        assert read_training(folder)[0].architecture.activation == "gelu"  # type: ignore[union-attr]
+    capsys.readouterr()
+    for specs, activation, message in (
+        (("base.yaml",), "gelo", "unknown activation 'gelo'; did you mean 'gelu'?"),
+        (("torchvision:resnet18",), "gelu", "torchvision:resnet18 has only one activation; remove --activation"),
+    ):
+        assert main(["compare", "larger.yaml", *specs, *both[3:], "--activation", activation, "--out", "d"]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("d").exists()
+
+
+def test_other_studies_have_their_own_command_and_files(images: str, grown: list[BaselineSpec]) -> None:
+    plan = Plan(tuple(spec.name for spec in grown), seeds=1)
+    options = ComparisonOptions(recipe="proxy", epochs=1, batch=16)
+    where = {"resume": "mnas ablate --resume c", "files": {"ablation.json": "{}"}}
+    comparison.create_comparison(Path("c"), plan, grown, images, options, **where)  # type: ignore[arg-type]
+    assert Path("c/ablation.json").read_text() == "{}"
+    with pytest.raises(MnasError, match=r"already holds a comparison; .* resume it with: mnas ablate --resume c"):
+        comparison.create_comparison(Path("c"), plan, grown, images, options, **where)  # type: ignore[arg-type]
+    found = comparison.run_comparison(Path("c"), resume="mnas ablate --resume c", beside=["ablation.json"])
+    assert [one.name for one in found.contestants] == ["larger", "base"]
+    with StudyJournal.open(Path("c")) as journal:
+        assert journal.kind == "comparison"

@@ -84,6 +84,8 @@ def test_images_of_several_sizes_are_read_from_their_files(tmp_path: Path) -> No
     assert data.train.side is None
     sides = {data.train.images[index].shape for index in range(len(data.train))}
     assert sides <= {(16, 16, 3), (40, 40, 3)}
+    assert data.sides == (16, 16, 40)
+    assert load_data(str(write_folders(tmp_path / "equal"))).sides == (16, 16, 16)
 
 
 def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path: Path) -> None:

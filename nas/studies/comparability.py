@@ -1,0 +1,84 @@
+"""Whether networks can be compared: those that become the same are refused, and what is unfair is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import combinations
+
+from baselines.comparators import Subject
+from baselines.spec import BaselineSpec
+from baselines.training.recipe import Recipe
+from baselines.training.settings import TrainingOptions, TrainingSettings, enlargement, network_of
+from search_spaces.architecture import RECIPE_FIELDS, Architecture
+from search_spaces.errors import MnasError
+
+
+def check_distinct(subjects: Sequence[Subject], trained: Sequence[Subject], options: TrainingOptions) -> None:
+    """Raise `MnasError` if two networks are trained as the same network: they would tie at exactly 0.
+
+    Networks that differ only in dropout or the like are different, unless the recipe replaces those values.
+
+    Args:
+        subjects: networks as they were given.
+        trained: the same networks as they are trained.
+        options: options of all trainings.
+    """
+    recipe = options.chosen_recipe()
+    pairs = list(zip(subjects, trained, strict=True))
+    for (first, one), (second, other) in combinations(pairs, 2):
+        if _as_trained(one, recipe) != _as_trained(other, recipe):
+            continue
+        names = f"{first.name} and {second.name}"
+        if not isinstance(first, BaselineSpec) or not isinstance(second, BaselineSpec):
+            raise MnasError(f"compare: {names} are the same network; remove one")
+        reasons = list(_reasons(first.architecture, second.architecture, options, network_of(one).resolution))
+        if not reasons:
+            raise MnasError(f"compare: {names} are the same network; remove one")
+        why = ", and ".join(reason for reason, _ in reasons)
+        steps = [step for _, step in reasons if step]
+        next_step = f"{', '.join(steps)}, or remove one" if steps else "remove one"
+        raise MnasError(f"compare: {names} become the same network: {why}; {next_step}")
+
+
+def _as_trained(subject: Subject, recipe: Recipe) -> object:
+    network = network_of(subject)
+    return recipe.applied(network) if isinstance(network, Architecture) else network
+
+
+def _reasons(
+    first: Architecture, second: Architecture, options: TrainingOptions, side: int
+) -> Iterator[tuple[str, str]]:
+    """Why the differences of two networks are gone, and how to keep each; "" where there is no way."""
+    gone = {item.name for item in fields(Architecture) if getattr(first, item.name) != getattr(second, item.name)}
+    if "resolution" in gone:
+        asked = f"--resolution {side} trains both" if options.resolution else "both are trained"
+        yield f"{asked} at {side} px", "use --resolution own"
+    if "activation" in gone:
+        yield f"--activation {options.activation} replaces that of both", "remove --activation"
+    if first.stem.stride != second.stem.stride:
+        yield f"the stem's stride is 1 at {side} px", "use a larger --resolution"
+    if gone & {"stem", "stages", "head"} and options.width != 1:
+        yield f"--width {options.width:g} rounds both to the same channels", "use another --width"
+    if replaced := gone & set(RECIPE_FIELDS):
+        yield f"the recipe {options.recipe} sets the {_listed(replaced)} of both", "use another --recipe"
+    if "num_classes" in gone:
+        yield "both get the classes of the images", ""
+
+
+def _listed(names: set[str]) -> str:
+    return " and ".join(sorted(name.replace("_", "-") for name in names))
+
+
+def comparison_notes(names: Sequence[str], subjects: Sequence[Subject], settings: TrainingSettings) -> Iterator[str]:
+    """What a person has to know to read the result: which networks see enlarged images."""
+    sides = [network_of(subject).resolution for subject in subjects]
+    large = [(name, side) for name, side in zip(names, sides, strict=True) if enlargement(name, side, settings.sides)]
+    if len(large) == 1:
+        yield str(enlargement(*large[0], settings.sides))
+    elif large:
+        each = [f"{name} ({side} px)" for name, side in large]
+        yield (
+            f"{', '.join(each[:-1])} and {each[-1]} are larger than most images (median {settings.sides[1]} px): "
+            "enlarged images carry no new information"
+        )

@@ -1,0 +1,234 @@
+"""Families: several networks scaled from one baseline, by published coefficients or by a rule at several budgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from baselines.arguments import typed
+from baselines.registry import own_file
+from baselines.spec import BaselineSpec, Provenance, ScalingRecord, write_spec
+from baselines.subjects import Network, subject_of
+from baselines.text import Names, names, short_number
+from scaling.budget import read_budget, solve
+from scaling.compound import Coefficients
+from scaling.lattice import Lattice
+from scaling.published import PRESETS, PUBLISHED_SIDE, preset
+from scaling.rules import DEFAULT_RULE, RULES, rule_named
+from scaling.sizes import Sized, sized
+from search_spaces import Architecture, MnasError
+from search_spaces.errors import shorten
+
+
+@dataclass(frozen=True)
+class FamilyMembers:
+    """Which members a family has.
+
+    Attributes:
+        presets: published coefficients of the members, such as b0..b7 or b0,b2; resolutions in proportion to the
+            baseline's.
+        rule: rule of the members at budgets; efficientnet by default.
+        macs: budgets of the rule, such as 0.2G,0.4G,1G, or 0.5x,1x,2x of the baseline's MACs.
+
+    Raises:
+        MnasError: both or neither are given, or a range of presets is unknown.
+    """
+
+    presets: Names = ()
+    rule: str | None = None
+    macs: Names = ()
+
+    def __post_init__(self) -> None:
+        for field in ("presets", "macs"):
+            if isinstance(value := getattr(self, field), str):
+                object.__setattr__(self, field, names(value))
+        if bool(self.presets) == bool(self.rule or self.macs):
+            raise MnasError(
+                "family: expected presets, or a rule and budgets: --presets b0..b7, or --rule fast --macs 1x,2x"
+            )
+        if not self.presets and not self.macs:
+            raise MnasError("macs: missing; add budgets for the rule, such as --macs 0.5x,1x,2x")
+        object.__setattr__(self, "presets", tuple(name for text in self.presets for name in _expanded(text)))
+
+
+def _expanded(text: str) -> list[str]:
+    """Names of a range of presets: ``b0..b3`` is b0, b1, b2, b3."""
+    ends = text.lower().split("..")
+    if len(ends) == 1:
+        return ends
+    names = list(PRESETS)
+    if len(ends) != 2 or any(end not in names for end in ends) or _series(ends[0]) != _series(ends[1]):
+        raise MnasError(
+            f"presets: {shorten(text)}: expected a range within one series, such as b0..b7 or tinynet_a..tinynet_e"
+        )
+    first, last = (names.index(end) for end in ends)
+    return names[first : last + 1] if first <= last else names[last : first + 1][::-1]
+
+
+def _series(name: str) -> str:
+    """The series of a preset: ``b``, ``lite``, ``x_gpu_b`` or ``tinynet``."""
+    return "tinynet" if name.startswith("tinynet") else re.sub(r"\d+$", "", name)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a family.
+
+    Attributes:
+        name: name of its spec.
+        label: preset, or rule and budget.
+        depth, width, resolution: coefficients; the resolution in pixels.
+        macs, params, activations: counts.
+        memory: bytes for the inference of one image in float32.
+    """
+
+    name: str
+    label: str
+    depth: float
+    width: float
+    resolution: int
+    macs: int
+    params: int
+    activations: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of a baseline.
+
+    Attributes:
+        baseline: the baseline.
+        specs: specs of the members, in order.
+        members: the same members with coefficients and costs.
+    """
+
+    baseline: BaselineSpec
+    specs: tuple[BaselineSpec, ...]
+    members: tuple[Member, ...]
+
+    def write(self, folder: Path | None = None) -> list[Path]:
+        """Write all specs, or none.
+
+        Args:
+            folder: folder of the files; ``specs/`` by default, where their names become names of networks.
+
+        Returns:
+            The files, in the order of the members.
+
+        Raises:
+            MnasError: a file exists with other content, or cannot be written.
+        """
+        files = [own_file(spec.name) if folder is None else folder / f"{spec.name}.yaml" for spec in self.specs]
+        written: list[Path] = []
+        try:
+            for spec, file in zip(self.specs, files, strict=True):
+                if write_spec(spec, file):
+                    written.append(file)
+        except MnasError:
+            for file in written:
+                file.unlink(missing_ok=True)
+            raise
+        return files
+
+    def __repr__(self) -> str:
+        return f"Family({', '.join(member.name for member in self.members)})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.terminal import as_html
+        from scaling.views.family import text
+
+        return as_html(*text(self))
+
+
+@typed
+def family(
+    network: Network,
+    *,
+    presets: Sequence[str] = (),
+    rule: str | None = None,
+    macs: Sequence[str | float] = (),
+) -> Family:
+    """Scale a baseline into a family; nothing is written.
+
+    Args:
+        network: name of a baseline, spec file, folder of a training or a search; or a spec or an architecture.
+        presets: published coefficients, such as "b0..b7"; resolutions are in proportion to the baseline's.
+        rule: rule of the members at budgets; efficientnet by default.
+        macs: budgets of the rule: numbers, or texts such as "400M" or "2x".
+
+    Raises:
+        MnasError: a name is unknown, no network near the rule meets a budget, or two members are the same network.
+        TypeError: the network is neither a name nor a spec nor an architecture.
+    """
+    baseline = subject_of(network)
+    if not isinstance(baseline, BaselineSpec):
+        raise MnasError(f"network: {baseline.name} has no architecture in this project; scale a spec instead")
+    texts = tuple(value if isinstance(value, str) else short_number(value) for value in macs)
+    return family_of(baseline, FamilyMembers(tuple(presets), rule, texts))
+
+
+def family_of(base: BaselineSpec, wanted: FamilyMembers, *, dropout: float | None = None) -> Family:
+    """The family of a baseline.
+
+    Args:
+        base: baseline.
+        wanted: members.
+        dropout: dropout of all members; that of their presets, or of the baseline, by default.
+
+    Raises:
+        MnasError: as `family`.
+    """
+    chosen = (
+        [(name, _in_proportion(base.architecture, preset(name))) for name in wanted.presets]
+        if wanted.presets
+        else [_at_budget(base.architecture, wanted.rule or DEFAULT_RULE, text) for text in wanted.macs]
+    )
+    specs: list[BaselineSpec] = []
+    members: list[Member] = []
+    for label, published in chosen:
+        coefficients = published if dropout is None else replace(published, dropout=dropout)
+        found = sized(base.architecture, coefficients)
+        same = next((other.name for other in specs if other.architecture == found.architecture), None)
+        if same is not None:
+            side = coefficients.resolution
+            raise MnasError(
+                f"family: {label} is the same network as {same} ({side} px); remove one, or use a larger baseline"
+            )
+        spec = _spec(base, label, found)
+        cost = found.cost
+        factors = (coefficients.depth, coefficients.width, coefficients.resolution)
+        members.append(Member(spec.name, label, *factors, cost.macs, cost.params, cost.activations, found.memory))
+        specs.append(spec)
+    return Family(base, tuple(specs), tuple(members))
+
+
+def _spec(base: BaselineSpec, label: str, found: Sized) -> BaselineSpec:
+    chosen = found.coefficients
+    way = f"preset {label}" if label in PRESETS else label
+    record = ScalingRecord(base.name, base.digest, way, chosen.width, chosen.depth, chosen.resolution)
+    provenance = Provenance(f"{base.name} scaled by {way}", scaling=record)
+    return BaselineSpec(f"{base.name}_{label}", found.architecture, provenance)
+
+
+def _in_proportion(base: Architecture, coefficients: Coefficients) -> Coefficients:
+    """Published coefficients, with the resolution in proportion for a baseline of another side than 224 px."""
+    if base.resolution == PUBLISHED_SIDE:
+        return coefficients
+    step = Lattice(base, RULES[DEFAULT_RULE]).step
+    side = round(base.resolution * coefficients.resolution / PUBLISHED_SIDE / step) * step
+    return replace(coefficients, resolution=max(side, base.total_stride))
+
+
+def _at_budget(base: Architecture, rule: str, text: str) -> tuple[str, Coefficients]:
+    found = rule_named(rule)
+    try:
+        budget = read_budget(f"macs={text}")
+    except MnasError:
+        raise MnasError(
+            f"macs: {shorten(text)}: expected MACs such as 400M, or a multiple of the baseline's such as 2x"
+        ) from None
+    label = budget.text().removeprefix("macs=")
+    return f"{found.name}_{label}", solve(base, found, budget).coefficients
