@@ -10,8 +10,9 @@ neither torch nor NNI; they are loaded when they are used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import search_spaces.lazily
 
 if TYPE_CHECKING:
     from nas.api import SearchInterrupted, compare, load_run, resume, search
@@ -55,12 +56,4 @@ __all__ = [
     "search",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'nas' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = search_spaces.lazily.lazily(__name__, _HOMES)

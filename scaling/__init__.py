@@ -1,21 +1,65 @@
-"""How to grow a network: named rules, budgets, compound scaling and the released coefficients."""
+"""How to grow a network: named rules, budgets, compound scaling and the released coefficients.
 
-from scaling.api import scale, solve
-from scaling.budget import Budget, Solution
-from scaling.coefficients import CoefficientSpace
-from scaling.compound import Coefficients, compound_scale, round_repeats
-from scaling.explanation import Explanation, explain
-from scaling.families import Family, family
-from scaling.published import PRESETS, preset
-from scaling.rules import ALPHA, BETA, GAMMA, RULES, Rule
-from scaling.studies.ablation import Ablation, AblationPlan, ablate
-from scaling.studies.baseline import StudyOptions
-from scaling.studies.candidates import Grid
-from scaling.studies.coefficient_search import search_coefficients
-from scaling.studies.family_training import FamilyPlan, TrainedFamily, train_family
-from scaling.studies.racing import RacingRule
-from scaling.studies.search_result import CoefficientSearch
-from search_spaces.architecture import round_filters
+Importing the package loads little; names are imported when they are used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import search_spaces.lazily
+
+if TYPE_CHECKING:
+    from scaling.api import scale, solve
+    from scaling.budget import Budget, Solution
+    from scaling.coefficients import CoefficientSpace
+    from scaling.compound import Coefficients, compound_scale, round_repeats
+    from scaling.explanation import Explanation, explain
+    from scaling.families import Family, family
+    from scaling.published import PRESETS, preset
+    from scaling.rules import ALPHA, BETA, GAMMA, RULES, Rule
+    from scaling.studies.ablation import Ablation, AblationPlan, ablate
+    from scaling.studies.baseline import StudyOptions
+    from scaling.studies.candidates import Grid
+    from scaling.studies.coefficient_search import search_coefficients
+    from scaling.studies.family_training import FamilyPlan, TrainedFamily, train_family
+    from scaling.studies.racing import RacingRule
+    from scaling.studies.search_result import CoefficientSearch
+    from search_spaces.architecture import round_filters
+
+_HOMES = {
+    "ALPHA": "scaling.rules",
+    "Ablation": "scaling.studies.ablation",
+    "AblationPlan": "scaling.studies.ablation",
+    "BETA": "scaling.rules",
+    "Budget": "scaling.budget",
+    "CoefficientSearch": "scaling.studies.search_result",
+    "CoefficientSpace": "scaling.coefficients",
+    "Coefficients": "scaling.compound",
+    "Explanation": "scaling.explanation",
+    "Family": "scaling.families",
+    "FamilyPlan": "scaling.studies.family_training",
+    "GAMMA": "scaling.rules",
+    "Grid": "scaling.studies.candidates",
+    "PRESETS": "scaling.published",
+    "RULES": "scaling.rules",
+    "RacingRule": "scaling.studies.racing",
+    "Rule": "scaling.rules",
+    "Solution": "scaling.budget",
+    "StudyOptions": "scaling.studies.baseline",
+    "TrainedFamily": "scaling.studies.family_training",
+    "ablate": "scaling.studies.ablation",
+    "compound_scale": "scaling.compound",
+    "explain": "scaling.explanation",
+    "family": "scaling.families",
+    "preset": "scaling.published",
+    "round_filters": "search_spaces.architecture",
+    "round_repeats": "scaling.compound",
+    "scale": "scaling.api",
+    "search_coefficients": "scaling.studies.coefficient_search",
+    "solve": "scaling.api",
+    "train_family": "scaling.studies.family_training",
+}
 
 __all__ = [
     "ALPHA",
@@ -50,3 +94,5 @@ __all__ = [
     "solve",
     "train_family",
 ]
+
+__getattr__, __dir__ = search_spaces.lazily.lazily(__name__, _HOMES)

@@ -86,7 +86,7 @@ def read_budget(text: str) -> Budget:
     """Read ``macs=1G``, ``params=5M``, ``macs=2x`` (twice the baseline's), ``memory=500M`` or ``latency=20ms``.
 
     Raises:
-        MnasError: the text is none of these.
+        MnasError: the text is not such a budget.
     """
     name, equals, number = (part.strip() for part in text.partition("="))
     if equals and name not in COSTS:

@@ -28,6 +28,7 @@ SUITES = {
     "tests/conformance/test_executors.py": ("nas.executors.*", "nas.evaluators.work"),
     # Every command is called as a person calls it; what it prints is what the views make.
     "tests/test_command.py": ("*.commands.*", "baselines.comparators", "nas.views.*", "scaling.views.*"),
+    "tests/test_layering.py": ("search_spaces.lazily",),
     "tests/search_spaces/test_network.py": ("search_spaces.adaptation",),
     "tests/baselines/exchange/test_formats.py": ("baselines.exchange.*",),
     "tests/baselines/views/test_terminal.py": ("baselines.views.spec", "baselines.views.latency"),

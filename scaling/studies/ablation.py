@@ -265,9 +265,9 @@ def run_ablation(folder: Path, execution: Mapping[str, Any] | None = None) -> Ab
         KeyboardInterrupt: it was stopped; finished trainings are kept.
         MnasError: a training failed, or the folder holds no ablation.
     """
-    read_ablation(folder)  # raises if it holds another study
+    stored = read_ablation(folder)
     compared = run_comparison(folder, execution, resume=resume_command(folder), beside=[ABLATION_FILE])
-    found = _result(folder, compared)
+    found = _result(stored, compared)
     if not (folder / MAPS).exists():
         with suppress(MnasError):  # the result does not depend on the picture
             draw_maps(found, folder / MAPS)
@@ -276,12 +276,10 @@ def run_ablation(folder: Path, execution: Mapping[str, Any] | None = None) -> Ab
 
 def read_result(folder: Path) -> Ablation:
     """The result of a complete ablation; nothing is trained. Raises `MnasError` if trainings are missing."""
-    read_ablation(folder)
-    return _result(folder, read_trained(folder, resume_command(folder)))
+    return _result(read_ablation(folder), read_trained(folder, resume_command(folder)))
 
 
-def _result(folder: Path, compared: TrainedComparison) -> Ablation:
-    stored = read_ablation(folder)
+def _result(stored: StoredAblation, compared: TrainedComparison) -> Ablation:
     found = compared.contestants[:-1]
     seeds = stored.plan.seeds
     stands: tuple[Standing, ...] = ()
@@ -294,7 +292,7 @@ def _result(folder: Path, compared: TrainedComparison) -> Ablation:
         ranked = sorted(found, key=lambda one: -one.mean)
         stands = tuple(Standing(one.name, 1, one.mean, one.mean - ranked[0].mean, None, "unknown") for one in ranked)
     return Ablation(
-        folder,
+        compared.folder,
         stored.plan,
         stored.variants,
         compared,
@@ -302,7 +300,7 @@ def _result(folder: Path, compared: TrainedComparison) -> Ablation:
         stored.notes,
         stands,
         detectable,
-        learning_curves(folder),
+        learning_curves(compared.folder),
     )
 
 

@@ -129,7 +129,7 @@ def create_family(
         The images.
 
     Raises:
-        MnasError: as `members_of`, a comparator is unknown, or as for a comparison.
+        MnasError: as `scaling.families.family`, a comparator is unknown, or as for a comparison.
     """
     data = images_to_compare_on(source)
     base, notes = adapted_baseline(network, data, options)
@@ -182,20 +182,18 @@ def run_family(folder: Path, execution: Mapping[str, Any] | None = None) -> Trai
         KeyboardInterrupt: it was stopped; finished trainings are kept.
         MnasError: a training failed, or the folder holds no trained family.
     """
-    read_family(folder)
-    return _result(folder, run_comparison(folder, execution, resume=resume_command(folder), beside=[FAMILY_FILE]))
+    stored = read_family(folder)
+    return _result(stored, run_comparison(folder, execution, resume=resume_command(folder), beside=[FAMILY_FILE]))
 
 
 def read_result(folder: Path) -> TrainedFamily:
     """The result of a completely trained family; nothing is trained. Raises `MnasError` if trainings are missing."""
-    read_family(folder)
-    return _result(folder, read_trained(folder, resume_command(folder)))
+    return _result(read_family(folder), read_trained(folder, resume_command(folder)))
 
 
-def _result(folder: Path, compared: TrainedComparison) -> TrainedFamily:
-    stored = read_family(folder)
-    curves = learning_curves(folder)
-    return TrainedFamily(folder, stored.plan, stored.baseline, stored.members, compared, stored.notes, curves)
+def _result(stored: StoredFamily, compared: TrainedComparison) -> TrainedFamily:
+    curves = learning_curves(compared.folder)
+    return TrainedFamily(compared.folder, stored.plan, stored.baseline, stored.members, compared, stored.notes, curves)
 
 
 @typed

@@ -11,7 +11,6 @@ from statistics import median
 from baselines.spec import BaselineSpec, Provenance, ScalingRecord
 from scaling.budget import Budget, Solution, measured_latency, solve
 from scaling.compound import compound_scale
-from scaling.lattice import Growth
 from scaling.published import PRESETS
 from scaling.rules import Rule, rule_named
 from search_spaces import Architecture, MnasError, architecture_cost
@@ -140,11 +139,6 @@ def _variant(spec: BaselineSpec, solution: Solution) -> Variant:
         activations=cost.activations,
         dropout=spec.architecture.dropout,
     )
-
-
-def growth_of(variant: Variant) -> Growth:
-    """How each dimension of a variant multiplies MACs."""
-    return Growth(*variant.growth)
 
 
 def published_dropout(growth: float) -> float:

@@ -1,4 +1,4 @@
-"""A trained family as data, as text and as a page: the paper's Table 8 and Figure 1, on one's own images."""
+"""A trained family as data, as text and as a page: the paper's Table 8 and Figure 1, on your own images."""
 
 from __future__ import annotations
 
