@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import wraps
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
+from search_spaces.errors import unknown_name
+
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # Numbers of numpy are numbers too.
 _NUMBERS: dict[Any, type] = {int: Integral, float: Real}
@@ -35,6 +39,25 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def made(kind: type[T], given: T | Mapping[str, Any] | None) -> T:
+    """Return an object of a dataclass, from itself or from some of its fields. Raises `MnasError` for others."""
+    if isinstance(given, kind):
+        return given
+    values = dict(given) if isinstance(given, Mapping) else {}
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise unknown_name("field", str(name), known)
+    return kind(**values)
+
+
+def fields_of(given: object) -> dict[str, Any]:
+    """Return the fields of a dataclass, or those that a mapping gives; none for None."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {} if given is None else {field.name: getattr(given, field.name) for field in fields(given)}  # type: ignore[arg-type]
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from baselines.comparators import PREFIX, Comparator, Subject, load_comparator
 from baselines.registry import load
 from baselines.spec import BaselineSpec, Provenance
-from search_spaces import Architecture, digest
+from search_spaces import Architecture, MnasError, digest
 
 # What stands for a network in Python.
 Network = str | BaselineSpec | Architecture | Comparator
@@ -46,3 +46,16 @@ def subject_of(network: Network) -> Subject:
     if not isinstance(network, BaselineSpec | Comparator):
         raise TypeError(f"network: expected a name, a spec or an Architecture, got {type(network).__name__}")
     return network
+
+
+def spec_of(network: Network) -> BaselineSpec:
+    """Return the spec of a network to scale, given as for `subject_of`.
+
+    Raises:
+        MnasError: as `subject_of`, or the network is one of torchvision's.
+        TypeError: as `subject_of`.
+    """
+    subject = subject_of(network)
+    if not isinstance(subject, BaselineSpec):
+        raise MnasError(f"network: {subject.name} has no architecture in this project; scale a spec instead")
+    return subject

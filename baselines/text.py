@@ -146,7 +146,9 @@ Integers = Annotated[tuple[int, ...], integers]
 
 
 def millions(value: float) -> str:
-    """A rounded count: 385.8M, 1.827G."""
+    """A rounded count: 128K, 385.8M, 1.827G."""
+    if value < 999_500:
+        return f"{value / 1e3:.0f}K" if value else "0"
     return f"{value / 1e9:.3f}G" if value >= 1e9 else f"{value / 1e6:.1f}M"
 
 

@@ -151,20 +151,36 @@ from pathlib import Path
 from tests.baselines.training.images import write_folders
 write_folders(Path(sys.argv[1]), count=40)
 """
-TRAINING = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --resolution 16 --seeds 2 --data images --train --json"
+TRAINING = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --resolution 16 --seeds 2 --data images --json"
+GRID = "--depths 1,1.5,2 --widths 1,1.25,1.5 --sides 16,20,24 --first 2"
 SEARCHES = "--seeds 2 --trials 60 --controllers random,nni:regularized-evolution --workers 2 --json"
 CALIBRATED = f"--evaluator {TIMED} --controller random --trials 100 --objective calibrated --json"
 # Of each kind of study: the command that starts it, the one that resumes it, and what must be equal afterwards.
 STUDIES: dict[str, tuple[str, str, Callable[[Path, str], object]]] = {
     "compare --train": (
-        f"compare efficientnet_b0 mnasnet_b1 {TRAINING}",
+        f"compare efficientnet_b0 mnasnet_b1 --train {TRAINING}",
         "compare --train --json",
-        lambda folder, out: (results_of(out), {file.parent.name: file.read_bytes() for file in weights_in(folder)}),
+        lambda folder, out: (results_of(out), weights_of(folder)),
     ),
     "compare --train --workers 2": (
-        f"compare efficientnet_b0 mnasnet_b1 {TRAINING} --workers 2",
+        f"compare efficientnet_b0 mnasnet_b1 --train {TRAINING} --workers 2",
         "compare --train --json",
-        lambda folder, out: (results_of(out), {file.parent.name: file.read_bytes() for file in weights_in(folder)}),
+        lambda folder, out: (results_of(out), weights_of(folder)),
+    ),
+    "ablate": (
+        f"ablate mnasnet_small --rules w,efficientnet {TRAINING}",
+        "ablate --json",
+        lambda folder, out: (results_of(out), weights_of(folder)),
+    ),
+    "family --train": (
+        f"family mnasnet_small --train --rule fast --macs 1x,2x {TRAINING}",
+        "family --train --json",
+        lambda folder, out: (results_of(out), weights_of(folder)),
+    ),
+    "scaling-search": (
+        f"scaling-search mnasnet_small {GRID} {TRAINING.replace('--epochs 4', '--epochs 1')}",
+        "scaling-search --json",
+        lambda folder, out: (results_of(out), weights_of(folder)),
     ),
     "rediscover": (f"rediscover {SEARCHES}", "rediscover --json", lambda folder, out: results_of(out)),
     "search --objective calibrated": (
@@ -183,8 +199,9 @@ def results_of(out: str) -> object:
     return {name: value for name, value in json.loads(out).items() if name != "out"}
 
 
-def weights_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/weights.safetensors"))
+def weights_of(folder: Path) -> dict[str, bytes]:
+    """The weights of each training of a study."""
+    return {file.parent.name: file.read_bytes() for file in folder.glob("*/weights.safetensors")}
 
 
 class Place:

@@ -35,9 +35,9 @@ def enlarged(found: Ablation, side: int, folder: Path, workers: int) -> dict[str
     assert isinstance(spec, BaselineSpec)
     base = BaselineSpec(spec.name, replace(spec.architecture, resolution=side), Provenance("a side above the images'"))
     target = found.plan.budget
-    specs, _ = variants_of(base, (*SINGLE, COMPOUND), target)
+    specs, *_ = variants_of(base, (*SINGLE, COMPOUND), target)
     half = Budget(target.cost, target.value / 2, relative=target.relative)
-    (small,), _ = variants_of(base, (COMPOUND,), half)
+    (small,), *_ = variants_of(base, (COMPOUND,), half)
     nets = [*specs, replace(small, name=f"{small.name}_half")]
     if not folder.exists():
         recipe = settings.recipe

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scaling.studies.candidates import Grid
     from scaling.studies.coefficient_search import search_coefficients
     from scaling.studies.family_training import FamilyPlan, TrainedFamily, train_family
+    from scaling.studies.folders import load_run, resume
     from scaling.studies.racing import RacingRule
     from scaling.studies.search_result import CoefficientSearch
     from search_spaces.architecture import round_filters
@@ -52,7 +53,9 @@ _HOMES = {
     "compound_scale": "scaling.compound",
     "explain": "scaling.explanation",
     "family": "scaling.families",
+    "load_run": "scaling.studies.folders",
     "preset": "scaling.published",
+    "resume": "scaling.studies.folders",
     "round_filters": "search_spaces.architecture",
     "round_repeats": "scaling.compound",
     "scale": "scaling.api",
@@ -86,7 +89,9 @@ __all__ = [
     "compound_scale",
     "explain",
     "family",
+    "load_run",
     "preset",
+    "resume",
     "round_filters",
     "round_repeats",
     "scale",

@@ -8,14 +8,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from baselines.arguments import typed
-from baselines.spec import BaselineSpec, Provenance, ScalingRecord, is_name
-from baselines.subjects import Network, subject_of
+from baselines.spec import BaselineSpec, is_name
+from baselines.subjects import Network, spec_of
 from baselines.text import Amount, Count
 from scaling.budget import Budget, Solution, read_budget
 from scaling.budget import solve as solve_budget
-from scaling.compound import Coefficients, compound_scale
-from scaling.published import preset as released
-from scaling.rules import DEFAULT_RULE, Rule, constraint, powers, rule_named
+from scaling.compound import Coefficients
+from scaling.published import in_proportion
+from scaling.published import preset as published
+from scaling.rules import DEFAULT_RULE, Rule, constraint, rule_of
+from scaling.specs import scaled_spec
 from search_spaces import Architecture, MnasError
 from search_spaces.errors import shorten
 
@@ -55,7 +57,8 @@ def scale(
 
     Args:
         network: name of a baseline, spec file, folder of a training or a search; or a spec or an architecture.
-        preset: name of released coefficients, such as "b3".
+        preset: name of released coefficients, such as "b3". They were published for 224 px; another side grows in
+            proportion.
         rule: rule for phi, factor and target; efficientnet by default. It says how growth is shared among depth,
             width and resolution (docs/scaling.md).
         phi: exponent of the rule. The paper's rule has depth 1.2^phi, width 1.1^phi and resolution 1.15^phi.
@@ -89,7 +92,7 @@ def scale(
     names = [name for name, value in given.items() if value is not None]
     way = way_of(names)
     if preset is not None:
-        choice = _Choice(preset.lower(), f"preset {preset.lower()}", released(preset))
+        choice = _Choice(preset.lower(), f"preset {preset.lower()}", in_proportion(base, published(preset)))
     elif way == "factors":
         choice = _by_factors(base, width, depth, resolution, tuple(keep))
     elif isinstance(target, Solution):
@@ -132,33 +135,6 @@ def solve(
     return solve_budget(base, rule_of(rule, alpha, beta, gamma, keep), _budget(target, target_macs, batch))
 
 
-def rule_of(
-    rule: str | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
-    gamma: float | None = None,
-    keep: Sequence[str] = (),
-) -> Rule:
-    """Return a named rule, or the one of three factors, with more parts to keep; the paper's rule by default.
-
-    Args:
-        rule, alpha, beta, gamma, keep: arguments of `scale`.
-
-    Raises:
-        MnasError: the name is unknown, only some of the three factors are given, or both a name and factors.
-    """
-    missing = [part for part, value in {"alpha": alpha, "beta": beta, "gamma": gamma}.items() if value is None]
-    if alpha is None or beta is None or gamma is None:
-        if len(missing) < 3:
-            raise MnasError(f"alpha, beta, gamma: must be given together; add {' and '.join(missing)}")
-        found = rule_named(DEFAULT_RULE if rule is None else rule)
-    elif rule is not None:
-        raise MnasError(f"rule: {shorten(rule)} cannot be combined with alpha, beta and gamma; remove one")
-    else:
-        found = powers(alpha, beta, gamma)
-    return replace(found, keep=tuple(dict.fromkeys((*found.keep, *keep))))
-
-
 def way_of(given: Collection[str]) -> str:
     """Return the way of scaling that some arguments of `scale` choose: a key of `_WAYS`.
 
@@ -190,9 +166,7 @@ def way_of(given: Collection[str]) -> str:
 
 def _parent(network: Network, activation: str | None) -> tuple[BaselineSpec, Architecture]:
     """Return the network that is scaled, and its architecture with another activation, if one is given."""
-    parent = subject_of(network)
-    if not isinstance(parent, BaselineSpec):
-        raise MnasError(f"network: {parent.name} has no architecture in this project; scale a spec instead")
+    parent = spec_of(network)
     base = parent.architecture
     return parent, base if activation is None else replace(base, activation=activation)
 
@@ -219,9 +193,8 @@ def _spec(parent: BaselineSpec, base: Architecture, choice: _Choice, name: str |
     name = f"{parent.name}_{re.sub(r'[^A-Za-z0-9_.-]', '', label)}" if name is None else name
     if not is_name(name):
         raise MnasError(f"name: {shorten(name)} is not a valid name for a spec; choose another name")
-    record = ScalingRecord(parent.name, parent.digest, words, chosen.width, chosen.depth, chosen.resolution)
-    provenance = Provenance(source=f"mnas scale {parent.name}", scaling=record)
-    return BaselineSpec(name, compound_scale(base, chosen), provenance)
+    source = f"mnas scale {parent.name}"
+    return scaled_spec(parent, chosen, name=name, way=words, source=source, activation=base.activation)
 
 
 def _by_factors(

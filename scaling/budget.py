@@ -226,9 +226,10 @@ def _out_of_reach(
         )
     word, other = ("smallest", "larger") if error.smallest else ("largest", "smaller")
     limits = f", where {' and '.join(reached)}" if (reached := _limits(lattice, chosen, error)) else ""
+    unit = "MACs" if budget.cost == "macs" else budget.cost
     return MnasError(
         f"target: {budget.text()} is out of reach of the rule {name}: its {word} network has {budget.show(found)} "
-        f"{budget.cost} ({_words(chosen)}){limits}; use a {other} target or another rule"
+        f"{unit} ({_words(chosen)}){limits}; use a {other} target or another rule"
     )
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from baselines.text import millions
 from scaling.budget import Budget, read_budget
 from scaling.compound import EFFICIENTNET, Coefficients, Rounding, compound_scale
-from scaling.lattice import Lattice
 from scaling.pixels import EXACT_COSTS
-from scaling.rules import RULES, Factors
+from scaling.published import side_step
+from scaling.rules import Factors
 from search_spaces.architecture import MAX_RESOLUTION, Architecture, check_int, check_number
 from search_spaces.cost import architecture_cost
 from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
@@ -262,9 +262,9 @@ def _words(cost: str) -> str:
 def sides_of(baseline: Architecture, factors: Sequence[float]) -> dict[int, float]:
     """Sides in pixels for factors on the baseline's side, each with its factor; the first of those with one side.
 
-    Sides are multiples of 4 px, or of fewer for small images (`scaling.lattice.Lattice.step`).
+    Sides are multiples of 4 px, or of fewer for small images (`scaling.published.side_step`).
     """
-    step = Lattice(baseline, RULES["efficientnet"]).step
+    step = side_step(baseline)
     found: dict[int, float] = {}
     for factor in factors:
         check_number("resolution", factor, 0.05, 50)
@@ -294,7 +294,7 @@ def usual_values(baseline: Architecture, growth: float) -> tuple[tuple[float, ..
     depths, widths = (
         tuple(dict.fromkeys(round(end ** (number / _STEPS), 3) for number in range(_STEPS + 1))) for end in ends[:2]
     )
-    step, own = Lattice(baseline, RULES["efficientnet"]).step, baseline.resolution
+    step, own = side_step(baseline), baseline.resolution
     low, high = sorted((own, own * ends.resolution))
     low = max(low, baseline.total_stride)
     while (high - low) / step > _MOST_SIDES:

@@ -11,16 +11,15 @@ import scaling.api
 from baselines.arguments import typed
 from baselines.registry import load
 from baselines.spec import BaselineSpec
-from baselines.subjects import Network, subject_of
+from baselines.subjects import Network, spec_of
 from baselines.text import Amount, Count
 from scaling.advice import Advice, Curve, advise, curves
 from scaling.budget import Budget, Solution
 from scaling.compound import Coefficients
 from scaling.lattice import Growth, Lattice
 from scaling.pixels import map_sides
-from scaling.published import PRESETS, PUBLISHED_SIDE
-from scaling.published import preset as released
-from scaling.rules import DEFAULT_RULE, RULES, Factors, Rule
+from scaling.published import PRESETS, in_proportion, preset
+from scaling.rules import DEFAULT_RULE, RULES, Factors, Rule, rule_of
 from scaling.sizes import CHEAP, Sized, sized
 from search_spaces import Architecture, Cost, architecture_cost, part_costs
 
@@ -198,8 +197,7 @@ def explain(
     if not any(name in options for name in _WAYS):
         options["target"] = DEFAULT_TARGET
     chosen = _choose(network, options, tuple(keep))
-    parent = subject_of(network)
-    assert isinstance(parent, BaselineSpec)
+    parent = spec_of(network)
     base = replace(parent.architecture, activation=chosen.spec.architecture.activation)
     return _explained(replace(parent, architecture=base), chosen)
 
@@ -221,7 +219,7 @@ def _choose(network: Network, options: dict[str, Any], keep: tuple[str, ...]) ->
 
     way = scaling.api.way_of([*options, *(["keep"] if keep else [])])
     powers = given("rule", "alpha", "beta", "gamma")
-    rule = scaling.api.rule_of(**powers, keep=keep) if way not in ("preset", "factors") else RULES[DEFAULT_RULE]
+    rule = rule_of(**powers, keep=keep) if way not in ("preset", "factors") else RULES[DEFAULT_RULE]
     activation = given("activation")
     if way == "target":
         budget = given("target", "target_macs", "batch")
@@ -233,7 +231,8 @@ def _choose(network: Network, options: dict[str, Any], keep: tuple[str, ...]) ->
     assert record is not None
     made = Coefficients(record.width, record.depth, record.resolution, keep=keep)
     if way == "preset":
-        return _Chosen(spec, released(str(options["preset"])), rule, None)
+        published = in_proportion(spec_of(network).architecture, preset(str(options["preset"])))
+        return _Chosen(spec, published, rule, None)
     return _Chosen(
         spec, made if way == "factors" else replace(made, keep=rule.keep, rounding=rule.rounding), rule, None
     )
@@ -249,7 +248,9 @@ def _explained(baseline: BaselineSpec, chosen: _Chosen) -> Explanation:
         budget = Budget("macs", float(f"{found.cost.macs:.4g}"))
     powers = rule if rule.growth is not None else RULES[DEFAULT_RULE]
     own = sized(base, Coefficients(1.0, 1.0, base.resolution))
-    names = {name: _on(base, PRESETS[name]) for name in _family(base)} | {chosen.spec.name: chosen.coefficients}
+    names = {name: in_proportion(base, PRESETS[name]) for name in _family(base)} | {
+        chosen.spec.name: chosen.coefficients
+    }
     sides, cheap = _sides(found.architecture)
     lattice = Lattice(base, replace(rule, keep=chosen.coefficients.keep, rounding=chosen.coefficients.rounding))
     factors = _factors(base, chosen.coefficients)
@@ -281,12 +282,6 @@ def _family(base: Architecture) -> list[str]:
     """Names of the presets that were released for the kind of a baseline."""
     is_lite = base == load("efficientnet_lite0").architecture
     return [f"lite{number}" for number in range(1, 5)] if is_lite else [f"b{number}" for number in range(1, 8)]
-
-
-def _on(base: Architecture, published: Coefficients) -> Coefficients:
-    """Published coefficients on another baseline: the resolution grows in proportion, and at least by a pixel."""
-    side = max(base.total_stride, round(base.resolution * published.resolution / PUBLISHED_SIDE))
-    return replace(published, resolution=side)
 
 
 def _factors(base: Architecture, chosen: Coefficients) -> Factors:

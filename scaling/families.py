@@ -9,15 +9,15 @@ from pathlib import Path
 
 from baselines.arguments import typed
 from baselines.registry import own_file
-from baselines.spec import BaselineSpec, Provenance, ScalingRecord, write_spec
-from baselines.subjects import Network, subject_of
+from baselines.spec import BaselineSpec, write_spec
+from baselines.subjects import Network, spec_of
 from baselines.text import Names, names, short_number
 from scaling.budget import read_budget, solve
 from scaling.compound import Coefficients
-from scaling.lattice import Lattice
-from scaling.published import PRESETS, PUBLISHED_SIDE, preset
-from scaling.rules import DEFAULT_RULE, RULES, rule_named
+from scaling.published import PRESETS, in_proportion, preset
+from scaling.rules import Rule, rule_of
 from scaling.sizes import Sized, sized
+from scaling.specs import scaled_spec
 from search_spaces import Architecture, MnasError
 from search_spaces.errors import shorten
 
@@ -31,6 +31,9 @@ class FamilyMembers:
             baseline's.
         rule: rule of the members at budgets; efficientnet by default.
         macs: budgets of the rule, such as 0.2G,0.4G,1G, or 0.5x,1x,2x of the baseline's MACs.
+        alpha: factor on layers for phi = 1, for a rule of your own together with beta and gamma.
+        beta: factor on channels for phi = 1.
+        gamma: factor on the resolution for phi = 1.
 
     Raises:
         MnasError: both or neither are given, or a range of presets is unknown.
@@ -39,18 +42,27 @@ class FamilyMembers:
     presets: Names = ()
     rule: str | None = None
     macs: Names = ()
+    alpha: float | None = None
+    beta: float | None = None
+    gamma: float | None = None
 
     def __post_init__(self) -> None:
         for field in ("presets", "macs"):
             if isinstance(value := getattr(self, field), str):
                 object.__setattr__(self, field, names(value))
-        if bool(self.presets) == bool(self.rule or self.macs):
+        own = any(value is not None for value in (self.rule, self.alpha, self.beta, self.gamma))
+        if bool(self.presets) == bool(own or self.macs):
             raise MnasError(
                 "family: expected presets, or a rule and budgets: --presets b0..b7, or --rule fast --macs 1x,2x"
             )
         if not self.presets and not self.macs:
             raise MnasError("macs: missing; add budgets for the rule, such as --macs 0.5x,1x,2x")
+        self.chosen_rule()
         object.__setattr__(self, "presets", tuple(name for text in self.presets for name in _expanded(text)))
+
+    def chosen_rule(self) -> Rule:
+        """The rule of the members at budgets. Raises `MnasError` as `scaling.rules.rule_of`."""
+        return rule_of(self.rule, self.alpha, self.beta, self.gamma)
 
 
 def _expanded(text: str) -> list[str]:
@@ -150,6 +162,10 @@ def family(
     presets: Sequence[str] = (),
     rule: str | None = None,
     macs: Sequence[str | float] = (),
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    activation: str | None = None,
 ) -> Family:
     """Scale a baseline into a family; nothing is written.
 
@@ -158,16 +174,19 @@ def family(
         presets: published coefficients, such as "b0..b7"; resolutions are in proportion to the baseline's.
         rule: rule of the members at budgets; efficientnet by default.
         macs: budgets of the rule: numbers, or texts such as "400M" or "2x".
+        alpha, beta, gamma: factors of a rule of your own for phi = 1, instead of rule.
+        activation: activation function of all members; the network's own by default.
 
     Raises:
         MnasError: a name is unknown, no network near the rule meets a budget, or two members are the same network.
         TypeError: the network is neither a name nor a spec nor an architecture.
     """
-    baseline = subject_of(network)
-    if not isinstance(baseline, BaselineSpec):
-        raise MnasError(f"network: {baseline.name} has no architecture in this project; scale a spec instead")
     texts = tuple(value if isinstance(value, str) else short_number(value) for value in macs)
-    return family_of(baseline, FamilyMembers(tuple(presets), rule, texts))
+    members = FamilyMembers(tuple(presets), rule, texts, alpha=alpha, beta=beta, gamma=gamma)
+    base = spec_of(network)
+    if activation is not None:
+        base = replace(base, architecture=replace(base.architecture, activation=activation))
+    return family_of(base, members)
 
 
 def family_of(base: BaselineSpec, wanted: FamilyMembers, *, dropout: float | None = None) -> Family:
@@ -182,9 +201,9 @@ def family_of(base: BaselineSpec, wanted: FamilyMembers, *, dropout: float | Non
         MnasError: as `family`.
     """
     chosen = (
-        [(name, _in_proportion(base.architecture, preset(name))) for name in wanted.presets]
+        [(name, in_proportion(base.architecture, preset(name))) for name in wanted.presets]
         if wanted.presets
-        else [_at_budget(base.architecture, wanted.rule or DEFAULT_RULE, text) for text in wanted.macs]
+        else [_at_budget(base.architecture, wanted.chosen_rule(), text) for text in wanted.macs]
     )
     specs: list[BaselineSpec] = []
     members: list[Member] = []
@@ -208,22 +227,10 @@ def family_of(base: BaselineSpec, wanted: FamilyMembers, *, dropout: float | Non
 def _spec(base: BaselineSpec, label: str, found: Sized) -> BaselineSpec:
     chosen = found.coefficients
     way = f"preset {label}" if label in PRESETS else label
-    record = ScalingRecord(base.name, base.digest, way, chosen.width, chosen.depth, chosen.resolution)
-    provenance = Provenance(f"{base.name} scaled by {way}", scaling=record)
-    return BaselineSpec(f"{base.name}_{label}", found.architecture, provenance)
+    return scaled_spec(base, chosen, name=f"{base.name}_{label}", way=way, source=f"{base.name} scaled by {way}")
 
 
-def _in_proportion(base: Architecture, coefficients: Coefficients) -> Coefficients:
-    """Published coefficients, with the resolution in proportion for a baseline of another side than 224 px."""
-    if base.resolution == PUBLISHED_SIDE:
-        return coefficients
-    step = Lattice(base, RULES[DEFAULT_RULE]).step
-    side = round(base.resolution * coefficients.resolution / PUBLISHED_SIDE / step) * step
-    return replace(coefficients, resolution=max(side, base.total_stride))
-
-
-def _at_budget(base: Architecture, rule: str, text: str) -> tuple[str, Coefficients]:
-    found = rule_named(rule)
+def _at_budget(base: Architecture, rule: Rule, text: str) -> tuple[str, Coefficients]:
     try:
         budget = read_budget(f"macs={text}")
     except MnasError:
@@ -231,4 +238,8 @@ def _at_budget(base: Architecture, rule: str, text: str) -> tuple[str, Coefficie
             f"macs: {shorten(text)}: expected MACs such as 400M, or a multiple of the baseline's such as 2x"
         ) from None
     label = budget.text().removeprefix("macs=")
-    return f"{found.name}_{label}", solve(base, found, budget).coefficients
+    try:
+        found = solve(base, rule, budget)
+    except MnasError as error:
+        raise MnasError(f"macs: {str(error).removeprefix('target: ')}") from None
+    return f"{rule.name.replace(' ', '')}_{label}", found.coefficients

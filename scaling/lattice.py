@@ -26,9 +26,6 @@ from scaling.rules import Factors, Rule
 from search_spaces import Architecture
 from search_spaces.architecture import MAX_RESOLUTION
 
-# Resolutions on a lattice are multiples of the largest power of two that is at most this share of the baseline's side,
-# and at most pycls's 4 pixels. The released EfficientNets are all multiples of 4.
-_FINENESS, _COARSEST_STEP = 1 / 24, 4
 # Below this growth in log MACs, shares of it mean nothing.
 LEAST_GROWTH = 0.02
 
@@ -206,14 +203,6 @@ class Lattice:
         sides = {step * number for number in range(math.ceil(own * low / step), math.floor(own * high / step) + 1)}
         sides |= {own} if low <= 1 <= high else set()
         return sorted(side for side in sides if self.base.total_stride <= side <= MAX_RESOLUTION)
-
-    @property
-    def step(self) -> int:
-        """Step of resolutions: 4 px, or less for small images."""
-        step = _COARSEST_STEP
-        while step > 1 and step > _FINENESS * self.base.resolution:
-            step //= 2
-        return step
 
 
 def _between(low: float, high: float, edges: Iterable[float]) -> list[float]:

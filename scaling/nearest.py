@@ -9,6 +9,7 @@ import numpy as np
 from scaling.compound import Coefficients
 from scaling.lattice import Cells, Growth, Lattice
 from scaling.pixels import Integers
+from scaling.published import side_step
 from scaling.ray import Priced, Ray
 from scaling.rules import Factors
 
@@ -75,7 +76,7 @@ def by_trial(ray: Ray, ideal: Growth, nominal: Factors, tolerance: float, most: 
 
 def _widening(lattice: Lattice, ideal: Growth) -> Iterator[tuple[Cells, float]]:
     """Yield the cells around a point, in growing distances, and again with finer resolutions."""
-    for step in _finer(lattice.step):
+    for step in _finer(side_step(lattice.base)):
         around = lattice.around(ideal, step)
         for radius in RADII:
             cells = around.cells(ideal, radius)

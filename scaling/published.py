@@ -9,7 +9,10 @@ and efficientnet_x_builder.py; huawei-noah/CV-Backbones tinynet_pytorch for Tiny
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scaling.compound import EFFICIENTNET, TINYNET, Coefficients, Rounding
+from search_spaces.architecture import Architecture
 from search_spaces.errors import unknown_name
 
 _LITE_KEEPS = ("stem", "head", "ends")
@@ -56,6 +59,9 @@ _ROWS: tuple[tuple[str, float, float, int, float | None, tuple[str, ...], Roundi
 PRESETS: dict[str, Coefficients] = {row[0]: Coefficients(*row[1:]) for row in _ROWS}
 # The resolution of the baseline that all of them scale.
 PUBLISHED_SIDE = 224
+# Resolutions are tried in multiples of the largest power of two that is at most this share of the baseline's side, and
+# at most pycls's 4 pixels. The released EfficientNets are all multiples of 4.
+_FINENESS, _COARSEST_STEP = 1 / 24, 4
 
 
 def preset(name: str) -> Coefficients:
@@ -67,6 +73,28 @@ def preset(name: str) -> Coefficients:
     if name.lower() not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
     return PRESETS[name.lower()]
+
+
+def side_step(base: Architecture) -> int:
+    """Return the step in which resolutions of a baseline are tried: 4 px, or less for small images."""
+    step = _COARSEST_STEP
+    while step > 1 and step > _FINENESS * base.resolution:
+        step //= 2
+    return step
+
+
+def in_proportion(base: Architecture, chosen: Coefficients) -> Coefficients:
+    """Return published coefficients for a baseline of any side: the resolution in proportion to 224 px, in steps.
+
+    Args:
+        base: network to scale.
+        chosen: coefficients as published.
+    """
+    if base.resolution == PUBLISHED_SIDE:
+        return chosen
+    step = side_step(base)
+    side = round(base.resolution * chosen.resolution / PUBLISHED_SIDE / step) * step
+    return replace(chosen, resolution=max(side, base.total_stride))
 
 
 def source_of(name: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from baselines.registry import load
-from baselines.spec import BaselineSpec, Figure, Provenance, ScalingRecord, write_spec
-from scaling.compound import compound_scale
+from baselines.spec import BaselineSpec, Figure, write_spec
 from scaling.published import PRESETS
+from scaling.specs import scaled_spec
 
 _TABLE_2 = "arXiv 1905.11946v5 Table 2"
 _README = "tensorflow/tpu models/official/efficientnet/README.md"
@@ -51,9 +51,6 @@ def released() -> Iterator[BaselineSpec]:
     for name, (source, values) in PUBLISHED.items():
         parent = load("efficientnet_lite0" if name.startswith("lite") else "efficientnet_b0")
         chosen = PRESETS[name]
-        scaled = compound_scale(parent.architecture, chosen)
-        rule = f"preset {name}"
-        record = ScalingRecord(parent.name, parent.digest, rule, chosen.width, chosen.depth, chosen.resolution)
         figures = tuple(
             Figure(metric, value, "published", source)
             for metric, value in zip(_METRICS, values, strict=True)
@@ -61,8 +58,9 @@ def released() -> Iterator[BaselineSpec]:
         )
         tiny = name.startswith("tinynet")
         publisher = "huawei-noah/CV-Backbones" if tiny else "tensorflow/tpu"
-        provenance = Provenance(f"{parent.name} with the coefficients of {publisher}", scaling=record)
-        yield BaselineSpec(name if tiny else f"efficientnet_{name}", scaled, provenance, figures)
+        origin = f"{parent.name} with the coefficients of {publisher}"
+        own = name if tiny else f"efficientnet_{name}"
+        yield scaled_spec(parent, chosen, name=own, way=f"preset {name}", source=origin, figures=figures)
 
 
 def main(folder: Path) -> None:

@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from scaling.compound import EFFICIENTNET, HIGHEST_FACTOR, LOWEST_FACTOR, PYCLS, TINYNET, Coefficients, Rounding
 from scaling.compound import compound_scale as _scaled
-from scaling.published import PRESETS, PUBLISHED_SIDE, TINYNET_KEEPS
+from scaling.published import PRESETS, PUBLISHED_SIDE, TINYNET_KEEPS, in_proportion
 from search_spaces import Architecture, MnasError, architecture_cost
 from search_spaces.architecture import MAX_RESOLUTION, check_number
-from search_spaces.errors import FieldError, unknown_name
+from search_spaces.errors import FieldError, shorten, unknown_name
 
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 DEFAULT_RULE = "efficientnet"
@@ -281,16 +281,12 @@ def _points(rule: Rule, base: Architecture) -> tuple[_Point, ...]:
 
 @lru_cache(maxsize=64)
 def _points_of(names: tuple[str, ...], base: Architecture) -> tuple[_Point, ...]:
-    """The points of some presets and the baseline itself, from the smallest growth.
-
-    The resolution of a point, published for a baseline of 224 px, is applied in proportion.
-    """
+    """The points of some presets and the baseline itself, from the smallest growth."""
     macs = architecture_cost(base).macs
     found = [_Point(1.0, Factors(1.0, 1.0, 1.0), "the baseline")]
     for name in names:
         point = PRESETS[name]
-        side = max(base.total_stride, round(base.resolution * point.resolution / PUBLISHED_SIDE))
-        scaled = _scaled(base, Coefficients(point.width, point.depth, side, keep=point.keep, rounding=point.rounding))
+        scaled = _scaled(base, replace(in_proportion(base, point), dropout=None))
         ratio = point.resolution / PUBLISHED_SIDE
         found.append(_Point(architecture_cost(scaled).macs / macs, Factors(point.depth, point.width, ratio), name))
     return tuple(sorted(found))
@@ -337,3 +333,30 @@ def _through_points(points: Sequence[_Point], scale: float) -> Factors:
     # From the end of the points on, log d, log w and log r grow with log MACs as on the way to the farthest point.
     way = math.log(scale / end.growth) / math.log(farthest.growth)
     return Factors(*(value * far**way for value, far in zip(end.factors, farthest.factors, strict=True)))
+
+
+def rule_of(
+    rule: str | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    keep: Sequence[str] = (),
+) -> Rule:
+    """Return a named rule, or the one of three factors, with more parts to keep; the paper's rule by default.
+
+    Args:
+        rule, alpha, beta, gamma, keep: arguments of `scale`.
+
+    Raises:
+        MnasError: the name is unknown, only some of the three factors are given, or both a name and factors.
+    """
+    missing = [part for part, value in {"alpha": alpha, "beta": beta, "gamma": gamma}.items() if value is None]
+    if alpha is None or beta is None or gamma is None:
+        if len(missing) < 3:
+            raise MnasError(f"alpha, beta, gamma: must be given together; add {' and '.join(missing)}")
+        found = rule_named(DEFAULT_RULE if rule is None else rule)
+    elif rule is not None:
+        raise MnasError(f"rule: {shorten(rule)} cannot be combined with alpha, beta and gamma; remove one")
+    else:
+        found = powers(alpha, beta, gamma)
+    return replace(found, keep=tuple(dict.fromkeys((*found.keep, *keep))))

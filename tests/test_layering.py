@@ -57,6 +57,8 @@ SUITES = {
     "tests/nas/costs/test_metrics.py": ("nas.predictors.*hardware",),
     "tests/nas/evaluators/test_table.py": ("nas.evaluators.table_file",),
     "tests/nas/studies/test_engine.py": ("nas.studies.journal", "nas.studies.progress", "nas.studies.searches"),
+    "tests/nas/studies/test_trained_comparison.py": ("nas.studies.trainings",),
+    "tests/scaling/test_api.py": ("scaling.specs",),
     "tests/nas/studies/test_contestants.py": ("baselines.statistics",),
     "tests/scaling/test_budget.py": ("scaling.nearest", "scaling.ray"),
     "tests/scaling/test_compound.py": ("scaling.published", "scaling.released"),
@@ -170,6 +172,7 @@ def test_every_command_lives_in_a_file_of_its_name() -> None:
     shared = {f"{package}.commands.__init__" for package in PACKAGES} | {
         "baselines.commands.options",
         "baselines.commands.parser",
+        "nas.commands.trainings",
     }
     assert {command.module(name) for name, command in COMMANDS.items()} == files - shared
     for name, command in COMMANDS.items():

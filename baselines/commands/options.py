@@ -15,10 +15,12 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from baselines.text import cost_target, number, quantity
 from baselines.text import integer as read_integer
+from baselines.views.terminal import pointer, print_json, show
 from search_spaces.errors import MnasError
 
 # What SPEC may be; where a network without a spec will do too, `NETWORK`.
@@ -147,6 +149,27 @@ def add_place(parser: argparse.ArgumentParser | argparse._ArgumentGroup, what: s
 def add_page(parser: argparse.ArgumentParser | argparse._ArgumentGroup, content: str) -> None:
     """Add ``--html``, the file of a page with some content."""
     parser.add_argument("--html", type=Path, metavar="FILE", help=f"write a page with {content} to a new file")
+
+
+def show_found(
+    arguments: argparse.Namespace, view: ModuleType, found: Any, page: Callable[[Any], Any] | None = None
+) -> None:
+    """Show a result by the options of `add_page` and `add_json`.
+
+    Args:
+        arguments: arguments of the command.
+        view: module with functions from a result: ``data``, ``text`` and ``page``.
+        found: the result.
+        page: function from the result to its page, where it is in another module.
+    """
+    if arguments.html:
+        (page or view.page)(found).write(arguments.html)
+    if arguments.json:
+        print_json(view.data(found))
+        return
+    show(*view.text(found))
+    if arguments.html:
+        show(pointer("Written:", str(arguments.html)))
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -13,12 +13,14 @@ from baselines.views.terminal import pointer, print_json, show
 from nas.journal import Journal
 from nas.views import report as view
 
-# Studies of other packages, by the file that tells such a study: the module whose ``read_result`` reads the folder, and
-# that of its views, with ``data``, ``text`` and ``page``. They are named, since `nas` imports nothing from `scaling`.
+# Studies by the file that tells such a study, in order of precedence: the module whose ``read_result`` reads the
+# folder, and that of its views, with ``data``, ``text`` and ``page``. They are named, since `nas` imports nothing from
+# `scaling`.
 STUDIES = {
     "scaling-search.json": ("scaling.studies.search_result", "scaling.views.coefficient_search"),
     "ablation.json": ("scaling.studies.ablation", "scaling.views.ablation"),
     "family.json": ("scaling.studies.family_training", "scaling.views.trained_family"),
+    "comparison.json": ("nas.studies.trained_comparison", "nas.views.trained_comparison"),
 }
 
 
@@ -26,7 +28,8 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.description = (
         "Report a search: what was asked, what was found and how certain it is, what each choice is worth, and how to "
-        "reproduce it; or a search for coefficients. Nothing is trained, and the search may still be running."
+        "reproduce it; or a trained comparison, an ablation, a trained family or a search for coefficients. Nothing is "
+        "trained, and a search may still be running."
     )
     add_run(parser)
     add_page(parser, "figures")

@@ -77,6 +77,7 @@ class Study:
 
     Attributes:
         kind: ``comparison``, ``rediscovery``, ``finalists`` …
+        label: what a person calls it; its kind by default.
         settings: settings of all jobs, as plain data.
         jobs: jobs in the order in which they start.
         perform: module-level function that does a job and returns its result as plain data.
@@ -95,6 +96,7 @@ class Study:
     jobs: Sequence[Job]
     perform: Callable[[Call], Any]
     resume: str
+    label: str = ""
     needs_all: bool = True
     nested: bool = False
     grows: bool = False
@@ -293,7 +295,7 @@ class _Running:
         self._here = Execution(retries=self._execution.retries) if study.nested else self._execution
         workers = self._here.workers or 1
         weights = {number: job.weight for number, job in self._jobs.items()}
-        self._progress = StudyProgress(study.kind, weights, min(workers, max(1, len(self._queue))))
+        self._progress = StudyProgress(study.label or study.kind, weights, min(workers, max(1, len(self._queue))))
         self._earlier = {number: found.seconds for number, found in done.items() if number in self._jobs}
 
     def _number_jobs(self) -> dict[str, int]:

@@ -8,7 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.text import counted, millions, points
+from baselines.views.convert import page_parts
+from baselines.views.page import Page, Section
 from baselines.views.terminal import Table, labelled, pointer
+from nas.views.trained_figures import nets_of, sections
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,6 +50,7 @@ def data(compared: TrainedComparison) -> dict[str, Any]:
         ],
         "differences": [{**asdict(one), "verdict": one.verdict} for one in compared.differences],
         "notes": list(compared.notes),
+        "curves": {name: [list(map(list, curve)) for curve in curves] for name, curves in compared.curves.items()},
     }
 
 
@@ -64,6 +68,19 @@ def text(compared: TrainedComparison) -> list[RenderableType]:
         pointer("Folder:", str(folder)),
         pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
     ]
+
+
+def page(compared: TrainedComparison) -> Page:
+    """The page of a trained comparison."""
+    found = compared.contestants
+    costs = {
+        "MACs": {one.name: one.macs for one in found},
+        "params": {one.name: one.params for one in found},
+    }
+    parts = tuple(page_parts(text(compared)[:-2]))
+    nets = nets_of(compared, costs, {})
+    title, about = f"{counted(len(found) - 1, 'network')} beside {found[-1].name}", compared.settings.data
+    return Page(title, f"Trained on {about}.", (Section("Answer", parts), *sections(nets, list(costs))))
 
 
 def how(plan: Plan, settings: TrainingSettings) -> str:
@@ -99,3 +116,11 @@ def _sentence(difference: PairedDifference, plan: Plan) -> Text:
     pairs = f"{plan.seeds} pairs with equal seeds"
     meaning = _VERDICTS[difference.verdict]
     return labelled(f"{difference.name}:", f"{size} (95 % interval {low:+.2f} to {high:+.2f}, {pairs}); {meaning}")
+
+
+def with_interval(mean: float, interval: tuple[float, float] | None) -> str:
+    """A difference in points with its interval, both given as fractions."""
+    if interval is None:
+        return f"{100 * mean:+.2f}"
+    low, high = (100 * end for end in interval)
+    return f"{100 * mean:+.2f} ({low:+.2f} to {high:+.2f})"

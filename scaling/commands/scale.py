@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import scaling.api
-from baselines.commands.options import SPEC, add_json, add_options, documented, given, refuse
+from baselines.commands.options import SPEC, add_json, add_options, documented, given, refuse, show_found
 from baselines.files import check_new
 from baselines.registry import load, own_file
 from baselines.spec import write_spec
 from baselines.views import spec as spec_view
-from baselines.views.terminal import pointer, print_json, show
 from scaling.published import PRESETS
-from scaling.rules import RULES
+from scaling.rules import RULES, rule_of
 from scaling.views import scaled as view
 from search_spaces.architecture import ACTIVATIONS
 
@@ -63,9 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif way == "preset":
         why = options["preset"]
     elif way in ("phi", "factor"):
-        rule = scaling.api.rule_of(
-            **{name: options[name] for name in documented(scaling.api.rule_of) if name in options}
-        )
+        rule = rule_of(**{name: options[name] for name in documented(rule_of) if name in options})
         why = rule, rule.growth_for(phi=options.get("phi"), factor=options.get("factor"))
     spec = scaling.api.scale(parent, **options)
     file = arguments.out or own_file(spec.name)
@@ -89,11 +86,4 @@ def _explain(arguments: argparse.Namespace) -> None:
     if arguments.html:
         check_new(arguments.html, field="html")
     found = explain(arguments.spec, **given(arguments, explain) | {"keep": tuple(arguments.keep)})
-    if arguments.html:
-        explanation.page(found).write(arguments.html)
-    if arguments.json:
-        print_json(explanation.data(found))
-        return
-    show(*explanation.text(found))
-    if arguments.html:
-        show(pointer("Written:", str(arguments.html)))
+    show_found(arguments, explanation, found)

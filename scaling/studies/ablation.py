@@ -7,42 +7,40 @@ resolution. It is a trained comparison (`nas.studies.trained_comparison`) whose 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from baselines.arguments import typed
+from baselines.arguments import fields_of, made, typed
 from baselines.files import file_name, new_folder, write_new
 from baselines.subjects import Network
-from baselines.text import Names, command, names
+from baselines.text import Names, names
 from baselines.training.data.sources import ImageData
+from nas.executors.base import Execution
 from nas.studies.contestants import Contestant
 from nas.studies.trained_comparison import (
     Plan,
     TrainedComparison,
     create_comparison,
-    images_to_compare_on,
-    learning_curves,
     read_comparison,
-    read_trained,
     run_comparison,
 )
+from nas.studies.trained_comparison import read_result as read_trained
+from nas.studies.trainings import StudyKind
 from scaling.budget import Budget, read_budget
 from scaling.studies.baseline import StudyOptions, adapted_baseline, as_they_are
 from scaling.studies.racing import RacingRule
 from scaling.studies.standings import Standing, half_of_pairs, standings
-from scaling.studies.variants import SINGLE, Variant, variants_of
+from scaling.studies.variants import SINGLE, USUAL, Variant, variants_of
 from search_spaces import MnasError, architecture_cost
 from search_spaces.architecture import check_int, check_name
-from search_spaces.serialization import from_dict
 
-ABLATION_FILE = "ablation.json"
+ABLATION = StudyKind("ablation", "ablation.json", ("ablate",))
 # The picture of class activation maps in the folder of an ablation.
 MAPS = "maps.png"
 DIMENSIONS = {"d": "depth", "w": "width", "r": "resolution"}
@@ -67,7 +65,7 @@ class AblationPlan:
     """
 
     target: str = "macs=2x"
-    rules: Names = ("d", "w", "r", "efficientnet", "dwr", "fast")
+    rules: Names = USUAL
     equal: str | None = None
     seeds: int = 5
     regularise: str = "same"
@@ -100,11 +98,6 @@ class StoredAblation:
     notes: tuple[str, ...] = ()
 
 
-def resume_command(folder: Path) -> str:
-    """The command that resumes an ablation."""
-    return command("ablate", "--resume", folder)
-
-
 def create_ablation(
     folder: Path,
     network: Network,
@@ -129,27 +122,21 @@ def create_ablation(
     Raises:
         MnasError: a rule does not meet the budget, two rules make the same network, or as for a comparison.
     """
-    base, notes = adapted_baseline(network, images_to_compare_on(source), options)
+    data = ABLATION.images(folder, source, options, execution)
+    base, notes = adapted_baseline(network, data, options)
     if plan.regularise == "published" and options.chosen_recipe().dropout is not None:
         raise MnasError(
             f"regularise: the recipe {options.recipe} sets the same dropout for all networks; use another --recipe"
         )
-    specs, found = variants_of(
+    specs, found, same = variants_of(
         base, plan.rules, plan.budget, equal=plan.equal, regularise=plan.regularise == "published"
     )
     activations = architecture_cost(base.architecture).activations
-    stored = StoredAblation(plan, base.name, tuple(found), activations, notes)
-    comparison = Plan(tuple(spec.name for spec in [*specs, base]), plan.seeds)
-    return create_comparison(
-        folder,
-        comparison,
-        [*specs, base],
-        source,
-        as_they_are(options),
-        execution,
-        resume=resume_command(folder),
-        files={ABLATION_FILE: json.dumps(asdict(stored), indent=2) + "\n"},
-    )
+    stored = StoredAblation(plan, base.name, tuple(found), activations, (*notes, *same))
+    subjects = [*specs, base]
+    comparison = Plan(tuple(spec.name for spec in subjects), plan.seeds)
+    create_comparison(folder, comparison, subjects, data, as_they_are(options), execution, kind=ABLATION, stored=stored)
+    return data
 
 
 @dataclass(frozen=True)
@@ -166,7 +153,6 @@ class Ablation:
         standings: the variants compared with the best of them on the test part, the best first.
         detectable: median half of the intervals behind the standings, a fraction: a true difference of this size is
             told from chance about every second time; None for a single seed.
-        curves: accuracy on the validation part after each epoch, by network: (epoch, top-1) for each seed.
     """
 
     folder: Path
@@ -177,7 +163,6 @@ class Ablation:
     notes: tuple[str, ...]
     standings: tuple[Standing, ...]
     detectable: float | None
-    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]
 
     @property
     def baseline(self) -> Contestant:
@@ -243,17 +228,6 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def read_ablation(folder: Path) -> StoredAblation:
-    """What the folder of an ablation holds. Raises `MnasError` if it holds none."""
-    try:
-        data = json.loads((folder / ABLATION_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise MnasError(
-            f"resume: {folder} holds no ablation ({ABLATION_FILE} cannot be read); use the folder of one"
-        ) from None
-    return from_dict(StoredAblation, data, "ablation")
-
-
 def run_ablation(folder: Path, execution: Mapping[str, Any] | None = None) -> Ablation:
     """Run the trainings of an ablation that are not done yet, and compare the variants.
 
@@ -265,8 +239,8 @@ def run_ablation(folder: Path, execution: Mapping[str, Any] | None = None) -> Ab
         KeyboardInterrupt: it was stopped; finished trainings are kept.
         MnasError: a training failed, or the folder holds no ablation.
     """
-    stored = read_ablation(folder)
-    compared = run_comparison(folder, execution, resume=resume_command(folder), beside=[ABLATION_FILE])
+    stored = ABLATION.read(StoredAblation, folder)
+    compared = run_comparison(folder, execution, kind=ABLATION)
     found = _result(stored, compared)
     if not (folder / MAPS).exists():
         with suppress(MnasError):  # the result does not depend on the picture
@@ -276,7 +250,7 @@ def run_ablation(folder: Path, execution: Mapping[str, Any] | None = None) -> Ab
 
 def read_result(folder: Path) -> Ablation:
     """The result of a complete ablation; nothing is trained. Raises `MnasError` if trainings are missing."""
-    return _result(read_ablation(folder), read_trained(folder, resume_command(folder)))
+    return _result(ABLATION.read(StoredAblation, folder), read_trained(folder, ABLATION))
 
 
 def _result(stored: StoredAblation, compared: TrainedComparison) -> Ablation:
@@ -300,7 +274,6 @@ def _result(stored: StoredAblation, compared: TrainedComparison) -> Ablation:
         stored.notes,
         stands,
         detectable,
-        learning_curves(compared.folder),
     )
 
 
@@ -313,10 +286,10 @@ def _rule(seeds: int) -> RacingRule:
 def ablate(
     network: Network,
     *,
-    data: str,
-    plan: AblationPlan | None = None,
-    options: StudyOptions | None = None,
-    execution: Mapping[str, Any] | None = None,
+    data: str | Path,
+    plan: AblationPlan | Mapping[str, Any] | None = None,
+    options: StudyOptions | Mapping[str, Any] | None = None,
+    execution: Execution | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
 ) -> Ablation:
     """Train variants of a baseline that cost the same, and compare them.
@@ -324,18 +297,18 @@ def ablate(
     Args:
         network: name of a baseline, spec file or folder; or a spec or an architecture.
         data: images, as for `mnas train`.
-        plan: rules, budget and seeds.
-        options: options of all trainings; resolution and width are those of the baseline.
-        execution: fields of the execution.
+        plan: rules, budget and seeds, or some of them, such as ``{"target": "macs=4x"}``.
+        options: options of all trainings, or some of them; resolution and width are those of the baseline.
+        execution: where and how trainings run, or some fields of it.
         out: folder of the ablation, new or empty; a new one in runs/ by default.
 
     Raises:
         MnasError: a value breaks its rule, a rule does not meet the budget, or a training fails.
-        KeyboardInterrupt: it was stopped; resume it with `run_ablation`, or `mnas ablate --resume`.
+        KeyboardInterrupt: it was stopped; `scaling.resume` resumes it.
     """
-    folder = Path(out) if out is not None else new_folder("ablate")
-    create_ablation(folder, network, data, plan or AblationPlan(), options or StudyOptions(), execution)
-    return run_ablation(folder, execution)
+    folder, where = Path(out) if out is not None else new_folder("ablate"), fields_of(execution)
+    create_ablation(folder, network, str(data), made(AblationPlan, plan), made(StudyOptions, options), where)
+    return run_ablation(folder, where)
 
 
 def draw_maps(found: Ablation, file: Path, images: int = 4) -> None:

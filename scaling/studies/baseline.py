@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from baselines.spec import BaselineSpec
-from baselines.subjects import Network, subject_of
+from baselines.subjects import Network, spec_of
 from baselines.text import OWN, Side
 from baselines.training.data.sources import ImageData
 from baselines.training.settings import TrainingOptions, trained_subject
 from nas.studies.trained_comparison import ComparisonOptions
-from search_spaces import MnasError
 
 # A baseline that is larger than the images starts at this share of their side, in multiples of 4 px, so that resolution
 # has something to add.
@@ -47,9 +46,7 @@ def adapted_baseline(network: Network, data: ImageData, options: StudyOptions) -
     Raises:
         MnasError: the network has no architecture, or an option breaks its rule.
     """
-    subject = subject_of(network)
-    if not isinstance(subject, BaselineSpec):
-        raise MnasError(f"network: {subject.name} has no architecture in this project; scale a spec instead")
+    subject = spec_of(network)
     own, images = subject.architecture.resolution, data.sides[1] if data.sides else 0
     notes: tuple[str, ...] = ()
     if options.resolution == OWN and 0 < images < own:

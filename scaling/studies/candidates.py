@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
-from baselines.spec import BaselineSpec, Provenance, ScalingRecord
+from baselines.spec import BaselineSpec
 from baselines.text import Integers, Numbers
 from scaling.budget import Budget, read_budget, solve
 from scaling.coefficients import CoefficientSpace, count_text, sides_of, usual_values
 from scaling.compound import Coefficients, compound_scale
 from scaling.pixels import EXACT_COSTS
 from scaling.rules import ALPHA, BETA, GAMMA, RULES
+from scaling.specs import scaled_spec
 from search_spaces.architecture import Architecture
 from search_spaces.cost import architecture_cost
 from search_spaces.errors import FieldError, MnasError, unknown_name
 
 # Rules whose place is always told: the paper's, the one with the fewest activations, and single dimensions.
 MARKED = ("efficientnet", "fast", "d", "w", "r")
+_OPTIONS = {"depth": "depths", "width": "widths", "resolution": "sides"}
 USUAL_TARGET = Budget("macs", 2.0, relative=True)
 
 
@@ -63,16 +65,30 @@ class Grid:
             own = 1.0 if target.relative else float(getattr(architecture_cost(baseline), target.cost))
             growth = target.value / own
         assert growth is not None
-        depths, widths, sides = usual_values(baseline, growth)
-        return CoefficientSpace(
-            baseline,
-            self.depths or depths,
-            self.widths or widths,
-            self.sides or (sides if self.product is None else sides_of(baseline, _up_to(math.sqrt(growth)))),
-            target=target,
-            product=self.product,
-            tolerance=self.tolerance,
-        )
+        budget = "target" if self.product is None else "product"
+        try:
+            depths, widths, sides = usual_values(baseline, growth)
+            if self.product is not None:
+                sides = tuple(sides_of(baseline, _up_to(math.sqrt(growth))))
+        except FieldError as error:
+            raise FieldError(budget, f"{error.path} {error.problem}") from None
+        try:
+            return CoefficientSpace(
+                baseline,
+                self.depths or depths,
+                self.widths or widths,
+                self.sides or sides,
+                target=target,
+                product=self.product,
+                tolerance=self.tolerance,
+            )
+        except FieldError as error:
+            # The user knows the options by other names.
+            field = _OPTIONS.get(error.path, error.path)
+            given = getattr(self, field, None)
+            if given:
+                raise FieldError(field, error.problem) from None
+            raise FieldError(budget, f"{error.path} {error.problem}") from None
 
 
 def _up_to(end: float) -> list[float]:
@@ -154,14 +170,13 @@ def candidates_of(parent: BaselineSpec, space: CoefficientSpace) -> Found:
         replace(candidate(name, chosen, network), on_grid=network in grid, marks=tuple(marks.get(network, ())))
         for network, (name, chosen) in networks.items()
     ]
-    specs = [_spec(parent, name, chosen, network) for network, (name, chosen) in networks.items()]
+    specs = [_spec(parent, name, chosen) for name, chosen in networks.values()]
     return Found(tuple(found), tuple(specs), tuple(notes))
 
 
-def _spec(parent: BaselineSpec, name: str, chosen: Coefficients, network: Architecture) -> BaselineSpec:
-    rule = name if name in MARKED else f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}"
-    record = ScalingRecord(parent.name, parent.digest, rule, chosen.width, chosen.depth, chosen.resolution)
-    return BaselineSpec(name, network, Provenance(f"mnas scaling-search {parent.name}", scaling=record))
+def _spec(parent: BaselineSpec, name: str, chosen: Coefficients) -> BaselineSpec:
+    way = name if name in MARKED else f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}"
+    return scaled_spec(parent, chosen, name=name, way=way, source=f"mnas scaling-search {parent.name}")
 
 
 def _marked(space: CoefficientSpace, notes: list[str]) -> Iterator[tuple[str, Coefficients]]:

@@ -7,30 +7,28 @@ reported. The search is a run: a study (`nas.studies.engine`) in a folder with a
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from baselines.arguments import typed
+from baselines.arguments import fields_of, made, typed
 from baselines.files import new_folder
 from baselines.spec import BaselineSpec
 from baselines.subjects import Network
 from baselines.text import counted, points
 from baselines.training.data.sources import ImageData
-from baselines.training.folder import check_empty, read_training
-from baselines.training.settings import check_installed, enlargement
-from nas.executors.base import Execution, execution_of
+from baselines.training.folder import read_training
+from baselines.training.settings import enlargement
+from nas.executors.base import Execution
 from nas.studies.contestants import read_judged
 from nas.studies.engine import Job, JobOutcome, Study, run_study
-from nas.studies.trained_comparison import (
+from nas.studies.trainings import (
     add_training,
     divided,
-    images_to_compare_on,
     planned_trainings,
     start_trainings,
     train_and_judge,
@@ -41,18 +39,14 @@ from scaling.studies.baseline import StudyOptions, adapted_baseline, as_they_are
 from scaling.studies.candidates import Grid, candidate, candidates_of
 from scaling.studies.racing import Race, RacingRule, race
 from scaling.studies.search_result import (
-    FILE,
     KIND,
+    SEARCH,
     CoefficientSearch,
     SearchPlan,
     accuracies_of,
-    read_plan,
     read_result,
-    resume_command,
 )
-from search_spaces.errors import MnasError, unknown_name
-
-T = TypeVar("T")
+from search_spaces.errors import MnasError
 
 # --- starting ---------------------------------------------------------------------------------------------------------
 
@@ -85,15 +79,7 @@ def create_search(
         MnasError: an option breaks its rule, the grid has fewer than two networks that meet its constraint, the budget
             of trainings is too small, the images have no test part, or the folder cannot be created.
     """
-    options.chosen_recipe()
-    execution_of(divided(execution or {}))  # raises if it breaks a rule
-    check_installed()
-    if (folder / FILE).is_file():
-        raise MnasError(
-            f"out: {folder} already holds a search; choose another folder, or resume it with: {resume_command(folder)}"
-        )
-    check_empty(folder)
-    data = images_to_compare_on(source)
+    data = SEARCH.images(folder, source, options, execution)
     parent, about = adapted_baseline(network, data, options)
     space = grid.space(parent.architecture)
     found = candidates_of(parent, space)
@@ -114,7 +100,7 @@ def create_search(
         plan.key(place, seed): (trainings[place][0], replace(trainings[place][1], seed=seed, micro_batches=finest))
         for place, seed in race(nothing, rule).due
     }
-    start_trainings(folder, started, {FILE: json.dumps(asdict(plan), indent=2) + "\n"})
+    start_trainings(folder, started, {SEARCH.file: plan})
     return data
 
 
@@ -141,7 +127,7 @@ def run_search(folder: Path, execution: Mapping[str, Any] | None = None) -> Coef
         KeyboardInterrupt: it was stopped; finished trainings are kept.
         MnasError: a training failed.
     """
-    plan = read_plan(folder)
+    plan = SEARCH.read(SearchPlan, folder)
     recipes = {read_training(folder / plan.key(place, 0))[1].recipe for place in range(len(plan.candidates))}
     if len(recipes) > 1:
         raise MnasError(f"resume: {folder} has trainings with different recipes; start a search in a new folder")
@@ -160,13 +146,13 @@ def run_search(folder: Path, execution: Mapping[str, Any] | None = None) -> Coef
         settings=asdict(plan),
         jobs=jobs,
         perform=train_and_judge,
-        resume=resume_command(folder),
+        resume=SEARCH.resume(folder),
         grows=True,
         describe=lambda found: f"val {points(found['val_top1'])}",
         read=read_judged,
         further=further,
     )
-    beside = (FILE, *(job.key for job in jobs))
+    beside = (SEARCH.file, *(job.key for job in jobs))
     run_study(folder, study, changes=divided(execution or {}), beside=beside, allow_code=True)
     return read_result(folder)
 
@@ -219,23 +205,12 @@ def search_coefficients(
 
     Raises:
         MnasError: as in `create_search` and `run_search`.
-        KeyboardInterrupt: it was stopped; `run_search` resumes it.
+        KeyboardInterrupt: it was stopped; `scaling.resume` resumes it.
         TypeError: a value has a type that its annotation does not allow.
     """
     folder = Path(out) if out is not None else new_folder("scaling-search")
-    where = asdict(execution) if isinstance(execution, Execution) else dict(execution or {})
-    grid, rule, options = _made(Grid, grid), _made(RacingRule, rule), _made(StudyOptions, options)
-    create_search(folder, network, str(data), grid, rule, options, where)
+    where = fields_of(execution)
+    create_search(
+        folder, network, str(data), made(Grid, grid), made(RacingRule, rule), made(StudyOptions, options), where
+    )
     return run_search(folder, where)
-
-
-def _made(kind: type[T], given: T | Mapping[str, Any] | None) -> T:
-    """An object of a dataclass, from itself or from its fields. Raises `MnasError` for an unknown field."""
-    if isinstance(given, kind):
-        return given
-    values = dict(given) if isinstance(given, Mapping) else {}
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            raise unknown_name("field", str(name), known)
-    return kind(**values)

@@ -6,35 +6,33 @@ and comparators of torchvision at the side of the images.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.arguments import typed
+from baselines.arguments import fields_of, made, typed
 from baselines.comparators import Comparator, Subject, load_comparator
 from baselines.files import new_folder
 from baselines.subjects import Network
-from baselines.text import Count, Names, command
+from baselines.text import Count, Names
 from baselines.training.data.sources import ImageData
+from nas.executors.base import Execution
 from nas.studies.trained_comparison import (
     EQUAL,
     Plan,
     TrainedComparison,
     create_comparison,
-    images_to_compare_on,
-    learning_curves,
-    read_trained,
     run_comparison,
 )
+from nas.studies.trained_comparison import read_result as read_trained
+from nas.studies.trainings import StudyKind
 from scaling.families import FamilyMembers, Member, family_of
 from scaling.studies.baseline import StudyOptions, adapted_baseline, as_they_are
 from search_spaces import MnasError
 from search_spaces.architecture import check_int, check_name
-from search_spaces.serialization import from_dict
 
-FAMILY_FILE = "family.json"
+FAMILY = StudyKind("trained family", "family.json", ("family", "--train"))
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,6 @@ class TrainedFamily:
         members: members, in order.
         comparison: the trained comparison: comparators, then members, the first member last, as the reference.
         notes: sentences on the baseline.
-        curves: accuracy on the validation part after each epoch, by network: (epoch, top-1) for each seed.
     """
 
     folder: Path
@@ -90,7 +87,6 @@ class TrainedFamily:
     members: tuple[Member, ...]
     comparison: TrainedComparison
     notes: tuple[str, ...]
-    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]
 
     def __repr__(self) -> str:
         return f"TrainedFamily({str(self.folder)!r}, {len(self.members)} members of {self.baseline})"
@@ -100,11 +96,6 @@ class TrainedFamily:
         from scaling.views.trained_family import text
 
         return as_html(*text(self))
-
-
-def resume_command(folder: Path) -> str:
-    """The command that resumes the training of a family."""
-    return command("family", "--train", "--resume", folder)
 
 
 def create_family(
@@ -131,7 +122,7 @@ def create_family(
     Raises:
         MnasError: as `scaling.families.family`, a comparator is unknown, or as for a comparison.
     """
-    data = images_to_compare_on(source)
+    data = FAMILY.images(folder, source, options, execution)
     base, notes = adapted_baseline(network, data, options)
     # All members are trained alike: the dropout that presets were published with would be part of the difference.
     grown = family_of(base, plan, dropout=base.architecture.dropout)
@@ -141,16 +132,9 @@ def create_family(
     # The first member is the reference, which is the last of a comparison.
     subjects: list[Subject] = [*others, *grown.specs[1:], grown.specs[0]]
     stored = StoredFamily(plan, base.name, grown.members, notes)
-    return create_comparison(
-        folder,
-        Plan(tuple(subject.name for subject in subjects), plan.seeds, plan.equal),
-        subjects,
-        source,
-        as_they_are(options),
-        execution,
-        resume=resume_command(folder),
-        files={FAMILY_FILE: json.dumps(asdict(stored), indent=2) + "\n"},
-    )
+    comparison = Plan(tuple(subject.name for subject in subjects), plan.seeds, plan.equal)
+    create_comparison(folder, comparison, subjects, data, as_they_are(options), execution, kind=FAMILY, stored=stored)
+    return data
 
 
 def _comparator(name: str, data: ImageData) -> Comparator:
@@ -158,17 +142,6 @@ def _comparator(name: str, data: ImageData) -> Comparator:
     found = load_comparator(name)
     side = data.sides[1] if data.sides else found.resolution
     return found.adapted(min(side, found.resolution), len(data.classes))
-
-
-def read_family(folder: Path) -> StoredFamily:
-    """What the folder of a trained family holds. Raises `MnasError` if it holds none."""
-    try:
-        data = json.loads((folder / FAMILY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise MnasError(
-            f"resume: {folder} holds no trained family ({FAMILY_FILE} cannot be read); use the folder of one"
-        ) from None
-    return from_dict(StoredFamily, data, "family")
 
 
 def run_family(folder: Path, execution: Mapping[str, Any] | None = None) -> TrainedFamily:
@@ -182,28 +155,26 @@ def run_family(folder: Path, execution: Mapping[str, Any] | None = None) -> Trai
         KeyboardInterrupt: it was stopped; finished trainings are kept.
         MnasError: a training failed, or the folder holds no trained family.
     """
-    stored = read_family(folder)
-    return _result(stored, run_comparison(folder, execution, resume=resume_command(folder), beside=[FAMILY_FILE]))
+    return _result(FAMILY.read(StoredFamily, folder), run_comparison(folder, execution, kind=FAMILY))
 
 
 def read_result(folder: Path) -> TrainedFamily:
     """The result of a completely trained family; nothing is trained. Raises `MnasError` if trainings are missing."""
-    return _result(read_family(folder), read_trained(folder, resume_command(folder)))
+    return _result(FAMILY.read(StoredFamily, folder), read_trained(folder, FAMILY))
 
 
 def _result(stored: StoredFamily, compared: TrainedComparison) -> TrainedFamily:
-    curves = learning_curves(compared.folder)
-    return TrainedFamily(compared.folder, stored.plan, stored.baseline, stored.members, compared, stored.notes, curves)
+    return TrainedFamily(compared.folder, stored.plan, stored.baseline, stored.members, compared, stored.notes)
 
 
 @typed
 def train_family(
     network: Network,
     *,
-    data: str,
-    plan: FamilyPlan,
-    options: StudyOptions | None = None,
-    execution: Mapping[str, Any] | None = None,
+    data: str | Path,
+    plan: FamilyPlan | Mapping[str, Any],
+    options: StudyOptions | Mapping[str, Any] | None = None,
+    execution: Execution | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
 ) -> TrainedFamily:
     """Train a family and its comparators on images.
@@ -211,15 +182,15 @@ def train_family(
     Args:
         network: baseline: name, spec file or folder; or a spec or an architecture.
         data: images, as for `mnas train`.
-        plan: members, comparators and seeds.
-        options: options of all trainings; resolution and width are those of the baseline.
-        execution: fields of the execution.
+        plan: members, comparators and seeds, or some of them, such as ``{"presets": "b0..b4"}``.
+        options: options of all trainings, or some of them; resolution and width are those of the baseline.
+        execution: where and how trainings run, or some fields of it.
         out: folder of the trainings, new or empty; a new one in runs/ by default.
 
     Raises:
         MnasError: a value breaks its rule, or a training fails.
-        KeyboardInterrupt: it was stopped; resume it with `mnas family --train --resume`.
+        KeyboardInterrupt: it was stopped; `scaling.resume` resumes it.
     """
-    folder = Path(out) if out is not None else new_folder("family")
-    create_family(folder, network, data, plan, options or StudyOptions(), execution)
-    return run_family(folder, execution)
+    folder, where = Path(out) if out is not None else new_folder("family"), fields_of(execution)
+    create_family(folder, network, str(data), made(FamilyPlan, plan), made(StudyOptions, options), where)
+    return run_family(folder, where)

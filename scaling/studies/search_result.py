@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from baselines.text import command
 from baselines.training.folder import read_training
 from baselines.training.settings import TrainingSettings
 from nas.studies.contestants import Judged
-from nas.studies.trained_comparison import judged_in
+from nas.studies.trainings import StudyKind, judged_in
 from scaling.studies.candidates import Candidate
 from scaling.studies.racing import Race, RacingRule, race
 from scaling.studies.standings import Standing, standings
 from search_spaces.errors import MnasError
-from search_spaces.serialization import from_dict
 
+SEARCH = StudyKind("search for coefficients", "scaling-search.json", ("scaling-search",))
+# In the journal.
 KIND = "scaling-search"
-FILE = "scaling-search.json"
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class CoefficientSearch:
     @property
     def resume(self) -> str:
         """The command that resumes the search."""
-        return resume_command(self.folder)
+        return SEARCH.resume(self.folder)
 
     @property
     def best(self) -> Entry:
@@ -139,29 +137,13 @@ class CoefficientSearch:
         return as_html(*text(self))
 
 
-def resume_command(folder: Path) -> str:
-    """The command that resumes a search."""
-    return command("scaling-search", "--resume", folder)
-
-
-def read_plan(folder: Path) -> SearchPlan:
-    """The plan in a folder. Raises `MnasError` if it holds no search for coefficients."""
-    try:
-        data = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise MnasError(
-            f"resume: {folder} holds no search for coefficients ({FILE} cannot be read); use the folder of one"
-        ) from None
-    return from_dict(SearchPlan, data, "search")
-
-
 def read_result(folder: Path) -> CoefficientSearch:
     """The result of a search so far; nothing is trained.
 
     Raises:
         MnasError: the folder holds no search for coefficients, or is damaged.
     """
-    plan, found = read_plan(folder), judged_in(folder, KIND)
+    plan, found = SEARCH.read(SearchPlan, folder), judged_in(folder, KIND)
     table = accuracies_of(plan, found)
     state = race(table, plan.rule)
     judged = [_in_order(plan, place, found) for place in range(len(plan.candidates))]

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from statistics import median
 
-from baselines.spec import BaselineSpec, Provenance, ScalingRecord
+from baselines.spec import BaselineSpec
 from scaling.budget import Budget, Solution, measured_latency, solve
 from scaling.compound import compound_scale
 from scaling.published import PRESETS
 from scaling.rules import Rule, rule_named
+from scaling.specs import scaled_spec
 from search_spaces import Architecture, MnasError, architecture_cost
 
 # Costs of variants may differ by this share from the budget, on either side; a measured latency by 5 %.
 TOLERANCE = 0.02
 # Rules that scale one dimension.
 SINGLE = ("d", "w", "r")
+# Rules that are compared unless others are asked for.
+USUAL = (*SINGLE, "efficientnet", "dwr", "fast")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def common_budget(base: Architecture, rules: Sequence[Rule], target: Budget, equ
 
 def variants_of(
     base: BaselineSpec, rules: Sequence[str], target: Budget, *, equal: str | None = None, regularise: bool = False
-) -> tuple[list[BaselineSpec], list[Variant]]:
+) -> tuple[list[BaselineSpec], list[Variant], tuple[str, ...]]:
     """Scale a baseline by several rules to the same real cost.
 
     Args:
@@ -83,10 +86,12 @@ def variants_of(
         regularise: whether larger networks get more dropout, as published (`published_dropout`).
 
     Returns:
-        The specs, and the variants in the same order.
+        The specs, the variants in the same order, and sentences on rules that are left out: of the `USUAL` ones, those
+        that make the network of an earlier one.
 
     Raises:
-        MnasError: a rule is unknown or given twice, does not meet the budget, or makes the network of another one.
+        MnasError: a rule is unknown or given twice, does not meet the budget, or makes the network of the baseline or,
+            among rules that were chosen, of another one.
     """
     known = [rule_named(name) for name in rules]
     names = [rule.name for rule in known]
@@ -95,19 +100,29 @@ def variants_of(
             raise MnasError(f"rules: {name} is given twice; remove one")
     budget = common_budget(base.architecture, known, target, equal)
     solutions = [solve(base.architecture, rule, budget, TOLERANCE) for rule in known]
-    for one, other in combinations([(base.name, base.architecture), *zip(names, _networks(solutions), strict=True)], 2):
-        if one[1] == other[1]:
+    networks: dict[Architecture, str] = {base.architecture: base.name}
+    distinct, notes = [], []
+    for solution in solutions:
+        network, name = solution.architecture, solution.rule.name
+        earlier = networks.setdefault(network, name)
+        same = f"{earlier} and {name} make the same network at {budget.text()}"
+        if earlier == name:
+            distinct.append(solution)
+        elif tuple(names) == USUAL and earlier != base.name:
+            notes.append(f"{same}, which is trained once, as {earlier}")
+        else:
             raise MnasError(
-                f"rules: {one[0]} and {other[0]} make the same network at {budget.text()} "
-                f"({one[1].resolution} px, {architecture_cost(one[1]).macs:,} MACs); remove one from --rules, or use "
-                "another --target or --width"
+                f"rules: {same} ({network.resolution} px, {architecture_cost(network).macs:,} MACs); remove one from "
+                "--rules, or use another --target or --width"
             )
+    solutions = distinct
     # One value for all variants, which have the same cost: that of the median of their growths.
     own = architecture_cost(base.architecture).macs
     growth = median(architecture_cost(network).macs / own for network in _networks(solutions))
     dropout = published_dropout(growth) if regularise else base.architecture.dropout
     specs = [_spec(base, solution, dropout) for solution in solutions]
-    return specs, [_variant(spec, solution) for spec, solution in zip(specs, solutions, strict=True)]
+    variants = [_variant(spec, solution) for spec, solution in zip(specs, solutions, strict=True)]
+    return specs, variants, tuple(notes)
 
 
 def _networks(solutions: Sequence[Solution]) -> list[Architecture]:
@@ -115,12 +130,9 @@ def _networks(solutions: Sequence[Solution]) -> list[Architecture]:
 
 
 def _spec(base: BaselineSpec, solution: Solution, dropout: float) -> BaselineSpec:
-    chosen = solution.coefficients
-    network = replace(compound_scale(base.architecture, chosen), dropout=dropout)
-    rule = f"{solution.rule.name} {solution.budget.text()}"
-    record = ScalingRecord(base.name, base.digest, rule, chosen.width, chosen.depth, chosen.resolution)
-    provenance = Provenance(f"{base.name} scaled by {rule}", scaling=record)
-    return BaselineSpec(f"{base.name}_{solution.rule.name}", network, provenance)
+    chosen = replace(solution.coefficients, dropout=dropout)
+    way, name = f"{solution.rule.name} {solution.budget.text()}", f"{base.name}_{solution.rule.name}"
+    return scaled_spec(base, chosen, name=name, way=way, source=f"{base.name} scaled by {way}")
 
 
 def _variant(spec: BaselineSpec, solution: Solution) -> Variant:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.text import counted, millions, points
 from baselines.views.convert import page_parts
-from baselines.views.page import Page, Part, Picture, Section
+from baselines.views.page import Page, Picture, Section
 from baselines.views.terminal import Table, labelled, pointer
 from nas.views import trained_comparison as trained
+from nas.views.trained_comparison import with_interval
+from nas.views.trained_figures import nets_of, sections
 from scaling.lattice import Growth
-from scaling.views.trained_figures import Trained, cost_figure, curve_figure, interval_figure, mean_curve
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +32,6 @@ def data(found: Ablation) -> dict[str, Any]:
         "detectable": found.detectable,
         "variants": [asdict(variant) for variant in found.variants],
         "standings": [asdict(one) for one in found.standings],
-        "curves": {name: [list(map(list, curve)) for curve in curves] for name, curves in found.curves.items()},
     }
 
 
@@ -79,9 +79,9 @@ def _accuracies(found: Ablation) -> Table:
             found.variant(stand.name).rule,
             "–" if one.val_mean is None else points(one.val_mean, one.val_std),
             points(one.mean, one.std),
-            _difference(stand.difference, stand.interval),
+            with_interval(stand.difference, stand.interval),
             _MEANING[stand.verdict],
-            _difference(base.mean, base.interval),
+            with_interval(base.mean, base.interval),
         )
     one = found.baseline
     val = "–" if one.val_mean is None else points(one.val_mean, one.val_std)
@@ -128,41 +128,21 @@ def _notes(found: Ablation) -> list[RenderableType]:
 
 def page(found: Ablation) -> Page:
     """The page of an ablation."""
-    nets = _trained(found)
     answer, *rest = page_parts(text(found)[:-1])
-    tables, notes = rest[:2], rest[2:]
-    caption = "Mean top-1 on the test part, with 95 % intervals for other seeds"
-    figures: list[Part] = [
-        interval_figure(nets, caption),
-        *(cost_figure(nets, cost) for cost in ("MACs", "activations")),
-    ]
-    sections = [
-        Section("Answer", (answer, *tables, *notes)),
-        Section("Accuracy and cost", tuple(figures)),
-    ]
-    if any(one.curve for one in nets):
-        sections.append(Section("Learning curves", (curve_figure(nets),)))
+    base, variants = found.baseline, found.variants
+    costs = {
+        "MACs": {one.name: one.macs for one in variants} | {base.name: base.macs},
+        "activations": {one.name: one.activations for one in variants} | {base.name: found.activations},
+    }
+    labels = {one.name: one.rule for one in variants} | {base.name: "baseline"}
+    nets = nets_of(found.comparison, costs, labels)
+    parts = [Section("Answer", (answer, *rest)), *sections(nets, list(costs))]
     maps = found.folder / found.maps
     if maps.is_file():
         about = "Class activation maps of the baseline and all variants (seed 0), as in the paper's Figure 7"
-        sections.append(Section("Where the networks look", (Picture(about, maps.read_bytes()),)))
+        parts.append(Section("Where the networks look", (Picture(about, maps.read_bytes()),)))
     source = found.comparison.settings.data
-    return Page(f"Scaling {found.baseline.name}: {_budget(found)}", f"Trained on {source}.", tuple(sections))
-
-
-def _trained(found: Ablation) -> list[Trained]:
-    activations = {one.name: one.activations for one in found.variants} | {found.baseline.name: found.activations}
-    rules = {one.name: one.rule for one in found.variants} | {found.baseline.name: "baseline"}
-    return [
-        Trained(
-            one.name,
-            rules[one.name],
-            tuple(one.accuracies),
-            {"MACs": one.macs, "activations": activations[one.name]},
-            mean_curve(found.curves[one.name]),
-        )
-        for one in found.comparison.contestants
-    ]
+    return Page(f"Scaling {found.baseline.name}: {_budget(found)}", f"Trained on {source}.", tuple(parts))
 
 
 def _budget(found: Ablation) -> str:
@@ -173,10 +153,3 @@ def _budget(found: Ablation) -> str:
 def _shares(growth: Growth) -> str:
     shares = growth.shares()
     return "–" if shares is None else " / ".join(f"{100 * share:.0f}" for share in shares)
-
-
-def _difference(mean: float, interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return f"{100 * mean:+.2f}"
-    low, high = (100 * end for end in interval)
-    return f"{100 * mean:+.2f} ({low:+.2f} to {high:+.2f})"

@@ -82,17 +82,27 @@ def text(found: CoefficientSearch) -> list[RenderableType]:
     """A table of the candidates, and sentences on what it means."""
     plan = found.plan
     lines: list[RenderableType] = [labelled("Candidates:", _about_grid(found)), labelled("Trained", _how(found))]
-    lines += [labelled("Racing:", _about_race(found)), _table(found), *_answer(found), *_places(found)]
+    lines.append(labelled("Racing:", _about_race(found)))
+    if not found.spent:
+        lines.append("No training is done yet.")
+    else:
+        lines += [_table(found), *_answer(found), *_places(found)]
     lines += [labelled("Note:", f"{note}.") for note in plan.notes]
-    lines.append(
-        f"Differences are from the best of the others, on {counted(found.images[0], 'validation image')} and over "
-        f"common seeds; intervals are for other seeds and other images of the same kind, and hold for all candidates "
-        f"at once with {100 * (1 - plan.rule.level):g} % confidence. The {counted(found.images[1], 'test image')} took "
-        "part in no decision."
-    )
+    if found.spent:
+        lines.append(_about_differences(found))
     if found.race.ended is None:
         lines.append(pointer("Resume:", found.resume))
     return [*lines, pointer("Folder:", str(found.folder))]
+
+
+def _about_differences(found: CoefficientSearch) -> str:
+    """What the differences in the table mean."""
+    return (
+        f"Differences are from the best of the others, on {counted(found.images[0], 'validation image')} and over "
+        f"common seeds; intervals are for other seeds and other images of the same kind, and hold for all candidates "
+        f"at once with {100 * (1 - found.plan.rule.level):g} % confidence. The "
+        f"{counted(found.images[1], 'test image')} took part in no decision."
+    )
 
 
 def _about_grid(found: CoefficientSearch) -> str:

@@ -15,8 +15,9 @@ from baselines.views.terminal import Table, pointer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from scaling.families import Family
+    from scaling.families import Family, Member
 
+MEMORY = "Memory: weights and feature maps for the inference of one image, float32."
 Measured = tuple[Sequence[Subject], Sequence[Timing], Protocol]
 
 
@@ -34,14 +35,19 @@ def data(found: Family, files: Sequence[Path], measured: Measured | None) -> dic
 
 def text(found: Family, files: Sequence[Path] = (), measured: Measured | None = None) -> list[RenderableType]:
     """A row for each member, and the files."""
-    columns = [("network", "left"), ("depth", "right"), ("width", "right"), ("px", "right"), ("MACs", "right")]
-    columns += [("params", "right"), ("activations", "right"), ("memory", "right")]
-    table = Table(f"A family of {found.baseline.name}", columns)
-    for one in found.members:
-        counts = (millions(one.params), millions(one.activations), f"{millions(one.memory)}B")
-        factors = (f"{one.depth:.4g}", f"{one.width:.4g}", str(one.resolution))
-        table.add_row(one.name, *factors, millions(one.macs), *counts)
-    parts: list[RenderableType] = [table, "Memory: weights and feature maps for the inference of one image, float32."]
+    parts: list[RenderableType] = [members_table(found.baseline.name, found.members), MEMORY]
     if measured is not None:
         parts += ["", *latency.text(*measured)]
     return [*parts, *(pointer("Written:", str(file)) for file in files)]
+
+
+def members_table(baseline: str, members: Sequence[Member]) -> Table:
+    """Coefficients and costs, a row for each member."""
+    columns = [("network", "left"), ("depth", "right"), ("width", "right"), ("px", "right"), ("MACs", "right")]
+    columns += [("params", "right"), ("activations", "right"), ("memory", "right")]
+    table = Table(f"A family of {baseline}", columns)
+    for one in members:
+        counts = (millions(one.params), millions(one.activations), f"{millions(one.memory)}B")
+        factors = (f"{one.depth:.4g}", f"{one.width:.4g}", str(one.resolution))
+        table.add_row(one.name, *factors, millions(one.macs), *counts)
+    return table

@@ -200,8 +200,8 @@ def test_what_is_not_a_budget(text: str, problem: str) -> None:
     ("rule", "budget", "words"),
     [
         # B0 with one layer in every stage, counted without the others: 173.2M.
-        ("d", "macs=50M", ["its smallest network has 173.2M macs", "every stage has one layer"]),
-        ("d", "macs=40G", ["its largest network has 19.811G macs", "the depth is at its limit of 50"]),
+        ("d", "macs=50M", ["its smallest network has 173.2M MACs", "every stage has one layer"]),
+        ("d", "macs=40G", ["its largest network has 19.811G MACs", "the depth is at its limit of 50"]),
         ("w", "activations=1M", ["its smallest network has 1.9M", "where channels are at 8"]),
         ("r", "macs=4M", ["its smallest network has", "32 px", "the resolution is at the total stride"]),
         ("r", "params=5M", ["does not change params, which stay at 5.3M"]),

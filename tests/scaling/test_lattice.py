@@ -14,6 +14,7 @@ from baselines import load
 from scaling.compound import Coefficients, compound_scale
 from scaling.lattice import Growth, Lattice
 from scaling.pixels import EXACT_COSTS
+from scaling.published import side_step
 from scaling.rules import RULES, Factors, Rule
 from search_spaces import Architecture, ConvLayer, MBConv, Stage, architecture_cost
 
@@ -79,7 +80,7 @@ def test_every_depth_and_every_width_lies_in_a_cell(base: Architecture, rule: Ru
 @pytest.mark.parametrize("base", BASES)
 def test_a_width_of_one_is_the_baseline_itself(base: Architecture) -> None:
     lattice = Lattice(base, RULES["fast"])
-    cells = lattice.around(Growth(1, 1, 1), lattice.step).cells(Growth(1, 1, 1), 1e-9)
+    cells = lattice.around(Growth(1, 1, 1), side_step(base)).cells(Growth(1, 1, 1), 1e-9)
     chosen = [cells.coefficients((0, place, 0), Factors(1, 1, 1)) for place in range(len(cells.widths))]
     assert base in [compound_scale(base, found) for found in chosen]
     assert lattice.macs == architecture_cost(base).macs
@@ -98,7 +99,7 @@ def test_coefficients_are_short() -> None:
 @pytest.mark.parametrize(("side", "step"), [(224, 4), (96, 4), (64, 2), (32, 1), (24, 1)])
 def test_small_images_have_finer_steps(side: int, step: int) -> None:
     base = replace(SMALL, resolution=side)
-    assert Lattice(base, RULES["fast"]).step == step
+    assert side_step(base) == step
 
 
 def test_shares_and_distances() -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ from nas.__main__ import main
 from nas.record import STUDY_FILE
 from nas.runs import look_at
 from nas.studies import trained_comparison as comparison
+from nas.studies import trainings
 from nas.studies.journal import StudyJournal
-from nas.studies.trained_comparison import ComparisonOptions, Plan, learning_curves, start_comparison
+from nas.studies.trained_comparison import COMPARISON, ComparisonOptions, Plan, read_result, start_comparison
 from search_spaces import MnasError, architecture_cost
 from search_spaces.adaptation import adapted
 from tests.baselines.training.images import write_folders
@@ -47,7 +48,7 @@ def test_a_comparison_can_be_interrupted_and_resumed(
 ) -> None:
     command = ["compare", "efficientnet_b0", "mnasnet_b1", "--data", images, *OPTIONS, "--seeds", "2"]
     trained: list[str] = []
-    whole = comparison.run_training
+    whole = trainings.run_training
 
     def interrupted(folder: Path, *arguments: object) -> object:
         if len(trained) == 3:
@@ -55,14 +56,14 @@ def test_a_comparison_can_be_interrupted_and_resumed(
         trained.append(folder.name)
         return whole(folder, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(comparison, "run_training", interrupted)
+    monkeypatch.setattr(trainings, "run_training", interrupted)
     assert main([*command, "--out", "c"]) == 130
     assert "resume with: mnas compare --train --resume c" in capsys.readouterr().err
     assert trained == ["efficientnet_b0-seed0", "mnasnet_b1-seed0", "efficientnet_b0-seed1"]
     kept = {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
     run = look_at(Path("c"))
     assert (run.kind, run.state, run.done, run.wanted) == ("comparison", "interrupted", 3, 4)
-    monkeypatch.setattr(comparison, "run_training", whole)
+    monkeypatch.setattr(trainings, "run_training", whole)
     assert main(["compare", "--train", "--resume", "c", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert kept == {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
@@ -158,20 +159,21 @@ def test_trainings_at_the_same_time_share_the_free_memory(
         limits.append(options.memory)
         return subject, None, None
 
-    monkeypatch.setattr(comparison, "free_bytes", lambda device: 1000)
-    monkeypatch.setattr(comparison, "planned", noted)
+    monkeypatch.setattr(trainings, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(trainings, "planned", noted)
     monkeypatch.setattr(comparison, "start_comparison", lambda *_: None)
     subjects = [load("efficientnet_b0"), load("mnasnet_b1")]
     plan = Plan(("efficientnet_b0", "mnasnet_b1"))
     assert (plan.seeds, plan.equal) == (3, "epochs")
-    comparison.create_comparison(Path("c"), plan, subjects, images, options, execution)
+    data = COMPARISON.images(Path("c"), images, options, execution)
+    comparison.create_comparison(Path("c"), plan, subjects, data, options, execution)
     assert limits == [expected] * 2
 
 
 def test_cores_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     for given, cores in (({"workers": 3}, 2), ({"workers": 16}, 1), ({"workers": 3, "cores": 5}, 5), ({}, None)):
-        assert comparison.divided(given).get("cores") == cores
+        assert trainings.divided(given).get("cores") == cores
 
 
 def test_a_training_with_another_recipe_is_refused(images: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +243,7 @@ def test_each_network_keeps_its_own_resolution(
     assert main(["compare", "larger.yaml", "base.yaml", "--data", images, *OWN, "--out", "c", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [network["resolution"] for network in found["networks"]] == [24, 16]
-    curves = learning_curves(Path("c"))
+    curves = read_result(Path("c")).curves
     for network, spec in zip(found["networks"], grown, strict=True):
         assert network["macs"] == architecture_cost(replace(spec.architecture, num_classes=3)).macs
         for part in ("val", "test"):
@@ -315,15 +317,24 @@ def test_another_activation(images: str, grown: list[BaselineSpec], capsys: pyte
     assert not Path("d").exists()
 
 
+@dataclass(frozen=True)
+class Stored:
+    """The content of the file of another study."""
+
+    answer: int
+
+
 def test_other_studies_have_their_own_command_and_files(images: str, grown: list[BaselineSpec]) -> None:
     plan = Plan(tuple(spec.name for spec in grown), seeds=1)
     options = ComparisonOptions(recipe="proxy", epochs=1, batch=16)
-    where = {"resume": "mnas ablate --resume c", "files": {"ablation.json": "{}"}}
-    comparison.create_comparison(Path("c"), plan, grown, images, options, **where)  # type: ignore[arg-type]
-    assert Path("c/ablation.json").read_text() == "{}"
-    with pytest.raises(MnasError, match=r"already holds a comparison; .* resume it with: mnas ablate --resume c"):
-        comparison.create_comparison(Path("c"), plan, grown, images, options, **where)  # type: ignore[arg-type]
-    found = comparison.run_comparison(Path("c"), resume="mnas ablate --resume c", beside=["ablation.json"])
+    kind = trainings.StudyKind("ablation", "ablation.json", ("ablate",))
+    data = kind.images(Path("c"), images, options, None)
+    comparison.create_comparison(Path("c"), plan, grown, data, options, kind=kind, stored=Stored(7))
+    assert json.loads(Path("c/ablation.json").read_text()) == {"answer": 7}
+    with pytest.raises(MnasError, match=r"already holds an ablation; .* resume it with: mnas ablate --resume c"):
+        kind.images(Path("c"), images, options, None)
+    found = comparison.run_comparison(Path("c"), kind=kind)
+    assert kind.read(Stored, Path("c")) == Stored(7)
     assert [one.name for one in found.contestants] == ["larger", "base"]
     with StudyJournal.open(Path("c")) as journal:
         assert journal.kind == "comparison"

@@ -29,13 +29,6 @@ TRAINING = ("--recipe", "proxy", "--epochs", "1", "--batch", "16", "--width", "0
 RULES = ("d", "w", "dwr")
 
 
-@pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return str(write_folders(tmp_path / "images", count=40))
-
-
 def arguments(images: str, *more: str) -> list[str]:
     return ["ablate", "mnasnet_small", "--data", images, *TRAINING, "--rules", ",".join(RULES), *more]
 

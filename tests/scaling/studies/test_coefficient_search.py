@@ -19,7 +19,7 @@ from scaling.studies import coefficient_search
 from scaling.studies.candidates import MARKED
 from scaling.studies.coefficient_search import search_coefficients
 from scaling.studies.racing import race
-from scaling.studies.search_result import read_plan, read_result
+from scaling.studies.search_result import SEARCH, SearchPlan, read_result
 from scaling.studies.standings import standings
 from scaling.views import coefficient_search as view
 from search_spaces import MnasError, architecture_cost
@@ -31,13 +31,6 @@ pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installe
 TRAINING = ("--recipe", "proxy", "--epochs", "1", "--batch", "16", "--width", "0.25", "--resolution", "16")
 GRID = ("--depths", "1,1.5", "--widths", "1,1.3", "--sides", "16,20,24", "--target", "macs=2x", "--tolerance", "0.2")
 RACING = ("--first", "2", "--seeds", "3", "--budget", "15")
-
-
-@pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return str(write_folders(tmp_path / "images", count=40))
 
 
 def arguments(images: str, *more: str) -> list[str]:
@@ -76,7 +69,7 @@ def test_a_search_trains_each_candidate_at_its_own_resolution(images: str, capsy
     """Its accuracies are those of its folders, its standings those of the race, and the report shows the same."""
     assert main(arguments(images, "--out", "s", "--json")) == 0
     found = result(capsys)
-    plan, names = read_plan(Path("s")), [one["name"] for one in found["candidates"]]
+    plan, names = SEARCH.read(SearchPlan, Path("s")), [one["name"] for one in found["candidates"]]
     assert found["complete"]
     assert {mark for one in found["candidates"] for mark in one["marks"]} == set(MARKED)
     assert len({one["resolution"] for one in found["candidates"]}) > 1
@@ -212,7 +205,7 @@ def test_what_cannot_be_searched(images: str, tmp_path: Path, capsys: pytest.Cap
         (("mnasnet_small",), "scaling-search: expected SPEC and --data, or --resume FOLDER"),
         (("mnasnet_smal", "--data", images), "did you mean"),
         ((*base, "--depths", "1", "--widths", "1", "--sides", "16"), "grid: none of its 1 rows has"),
-        ((*base, "--sides", "8,16"), "resolution: 8 px is less than the network's total stride of 16 px"),
+        ((*base, "--sides", "8,16"), "sides: 8 px is less than the network's total stride of 16 px"),
         ((*base, "--sides", "16,wide"), "'wide': expected a finite number"),
         ((*base, "--sides", "16:20"), "expected FROM:TO:STEP"),
         ((*base, "--sides", "16.5"), "expected integers"),
@@ -224,7 +217,7 @@ def test_what_cannot_be_searched(images: str, tmp_path: Path, capsys: pytest.Cap
         (("mnasnet_small", "--data", "untested", *TRAINING), "untested has no test images"),
         (
             (*base, *GRID, "--out", "old"),
-            "old already holds a search; choose another folder, or resume it with",
+            "old already holds a search for coefficients; choose another folder, or resume it with",
         ),
         (("--resume", "old", "--seeds", "5"), "seeds: --seeds cannot be combined with --resume"),
         (("--resume", "old", "--sides", "16"), "sides: --sides cannot be combined with --resume"),

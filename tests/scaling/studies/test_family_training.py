@@ -18,20 +18,12 @@ from scaling.studies.baseline import StudyOptions
 from scaling.studies.family_training import FamilyPlan, create_family, read_result, run_family, train_family
 from scaling.views import trained_family as view
 from search_spaces import MnasError, architecture_cost
-from tests.baselines.training.images import write_folders
 from tests.processes import killed_when
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
 
 TRAINING = ("--recipe", "proxy", "--epochs", "1", "--batch", "16", "--width", "0.25", "--resolution", "20")
 OPTIONS = StudyOptions(recipe="proxy", epochs=1, batch=16, width=0.25, resolution=20)
-
-
-@pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return str(write_folders(tmp_path / "images", count=40))
 
 
 def arguments(images: str, *more: str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from baselines import load
 from baselines.spec import BaselineSpec, Provenance
 from scaling.budget import Budget, read_budget
-from scaling.studies.variants import TOLERANCE, published_dropout, variants_of
+from scaling.studies.variants import TOLERANCE, USUAL, published_dropout, variants_of
 from search_spaces import MnasError, architecture_cost
 from search_spaces.adaptation import adapted
 
@@ -25,7 +25,7 @@ def narrow() -> BaselineSpec:
 def test_variants_cost_the_same(narrow: BaselineSpec, cost: str, growth: float) -> None:
     """Costs are counted again from the specs; single dimensions leave the others (nearly) alone."""
     own = getattr(architecture_cost(narrow.architecture), cost)
-    specs, found = variants_of(narrow, RULES, Budget(cost, growth, relative=True))
+    specs, found, _ = variants_of(narrow, RULES, Budget(cost, growth, relative=True))
     for spec, variant in zip(specs, found, strict=True):
         counted = architecture_cost(spec.architecture)
         assert getattr(counted, cost) == pytest.approx(growth * own, rel=TOLERANCE)
@@ -42,9 +42,9 @@ def test_variants_cost_the_same(narrow: BaselineSpec, cost: str, growth: float) 
 
 def test_equal_activations_are_those_of_the_compound_network(narrow: BaselineSpec) -> None:
     target = read_budget("macs=2x")
-    (compound, *_), _ = variants_of(narrow, ("efficientnet", "d"), target)
+    (compound, *_), *_ = variants_of(narrow, ("efficientnet", "d"), target)
     wanted = architecture_cost(compound.architecture).activations
-    specs, _ = variants_of(narrow, RULES, target, equal="activations")
+    specs, *_ = variants_of(narrow, RULES, target, equal="activations")
     for spec in specs:
         assert architecture_cost(spec.architecture).activations == pytest.approx(wanted, rel=TOLERANCE)
 
@@ -59,6 +59,13 @@ def test_rules_that_make_one_network_are_refused() -> None:
         variants_of(half, ("w", "W"), read_budget("macs=2x"))
 
 
+def test_of_the_usual_rules_one_network_is_trained_once() -> None:
+    half = BaselineSpec("half", adapted(load("efficientnet_b0").architecture, 20, 10, 0.5), Provenance("a test"))
+    _, found, notes = variants_of(half, USUAL, read_budget("macs=2x"))
+    assert [one.rule for one in found] == ["d", "w", "r", "efficientnet", "dwr"]
+    assert notes == ("w and fast make the same network at macs=2x, which is trained once, as w",)
+
+
 def test_published_dropout() -> None:
     """B0 has 0.2 and B7 0.5 (tensorflow/tpu efficientnet_builder.py); B4 has 11.39 times B0's MACs and 0.4."""
     assert published_dropout(1.0) == published_dropout(0.5) == 0.2
@@ -68,7 +75,7 @@ def test_published_dropout() -> None:
 
 
 def test_dropout_grows_with_the_variant(narrow: BaselineSpec) -> None:
-    specs, found = variants_of(narrow, ("d", "w"), read_budget("macs=4x"), regularise=True)
+    specs, found, _ = variants_of(narrow, ("d", "w"), read_budget("macs=4x"), regularise=True)
     assert [spec.architecture.dropout for spec in specs] == [one.dropout for one in found]
     assert len({one.dropout for one in found}) == 1
     assert 0.29 < found[0].dropout < 0.31

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from baselines.statistics import half_of_student
 from baselines.text import millions, points
-from baselines.views.page import Column, Key, Plot, Table, axis_title, log_axis, plot_lines, plot_text
+from baselines.views.page import Column, Key, Plot, Section, Table, axis_title, log_axis, plot_lines, plot_text
+
+if TYPE_CHECKING:
+    from nas.studies.trained_comparison import TrainedComparison
 
 _MARGIN = {"l": 64, "r": 14, "t": 12, "b": 46}
 _HEIGHT = 360
@@ -59,6 +62,38 @@ def mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[tuple[int
         for epoch, accuracy in curve:
             by_epoch.setdefault(epoch, []).append(accuracy)
     return tuple((epoch, float(np.mean(v))) for epoch, v in sorted(by_epoch.items()) if len(v) == len(curves))
+
+
+def nets_of(
+    compared: TrainedComparison, costs: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]
+) -> list[Trained]:
+    """The networks of a trained comparison for the figures.
+
+    Args:
+        compared: the comparison.
+        costs: costs by their names and the names of the networks.
+        labels: short names by the names of the networks; their own where there is none.
+    """
+    return [
+        Trained(
+            one.name,
+            labels.get(one.name, one.name.partition(":")[2] or one.name),
+            tuple(one.accuracies),
+            {cost: values[one.name] for cost, values in costs.items()},
+            mean_curve(compared.curves[one.name]),
+        )
+        for one in compared.contestants
+    ]
+
+
+def sections(nets: Sequence[Trained], costs: Sequence[str]) -> list[Section]:
+    """The figures of a page: accuracies with intervals and against costs, and learning curves where there are any."""
+    caption = "Mean top-1 on the test part, with 95 % intervals for other seeds"
+    figures = (interval_figure(nets, caption), *(cost_figure(nets, cost) for cost in costs))
+    found = [Section("Accuracy and cost", figures)]
+    if any(one.curve for one in nets):
+        found.append(Section("Learning curves", (curve_figure(nets),)))
+    return found
 
 
 def interval_figure(nets: Sequence[Trained], caption: str) -> Plot:
