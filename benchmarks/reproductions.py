@@ -19,7 +19,14 @@ from pathlib import Path
 from baselines.spec import BaselineSpec, Provenance
 from baselines.training.folder import read_training
 from nas.studies.contestants import Contestant, paired_difference
-from nas.studies.trained_comparison import ComparisonOptions, Plan, create_comparison, read_comparison, run_comparison
+from nas.studies.trained_comparison import (
+    COMPARISON,
+    ComparisonOptions,
+    Plan,
+    create_comparison,
+    read_comparison,
+    run_comparison,
+)
 from scaling.budget import Budget
 from scaling.studies.ablation import Ablation, read_result
 from scaling.studies.variants import SINGLE, variants_of
@@ -38,6 +45,7 @@ def enlarged(found: Ablation, side: int, folder: Path, workers: int) -> dict[str
     specs, *_ = variants_of(base, (*SINGLE, COMPOUND), target)
     half = Budget(target.cost, target.value / 2, relative=target.relative)
     (small,), *_ = variants_of(base, (COMPOUND,), half)
+    where = {"workers": workers}
     nets = [*specs, replace(small, name=f"{small.name}_half")]
     if not folder.exists():
         recipe = settings.recipe
@@ -47,8 +55,9 @@ def enlarged(found: Ablation, side: int, folder: Path, workers: int) -> dict[str
                 "the ablation must use --recipe proxy, and no other option of a recipe but --epochs and --batch"
             )
         names = tuple(net.name for net in nets)
-        create_comparison(folder, Plan(names, seeds=1), nets, settings.data, options, {"workers": workers})
-    compared = run_comparison(folder, {"workers": workers})
+        data = COMPARISON.images(folder, settings.data, options, where)
+        create_comparison(folder, Plan(names, seeds=1), nets, data, options, where)
+    compared = run_comparison(folder, where)
     return {one.name.removeprefix(f"{base.name}_"): one for one in compared.contestants}
 
 
