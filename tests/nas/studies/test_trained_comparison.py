@@ -179,7 +179,12 @@ def test_cores_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_training_with_another_recipe_is_refused(images: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All trainings of a comparison share one recipe."""
     two = ("efficientnet_b0", "mnasnet_b1", "--data", images, *OPTIONS, "--seeds", "2", "--epochs", "1")
-    assert main(["compare", *two, "--learning-rate", "0.1", "--out", "c"]) == 0
+    assert main(["compare", *two, "--learning-rate", "0.1", "--out", "c", "--html", "c.html"]) == 0
+    page = Path("c.html").read_text()
+    assert all(heading in page for heading in ("1 network beside mnasnet_b1", "Accuracy and cost", "Learning curves"))
+    text = capsys.readouterr().out
+    assert main(["report", "c"]) == 0
+    assert text == f"{capsys.readouterr().out}Written: c.html\n"
     odd = Path("c/efficientnet_b0-seed1")
     assert read_training(odd)[1].recipe.learning_rate == 0.1
     (odd / WEIGHTS).unlink()
@@ -193,6 +198,7 @@ def test_a_training_with_another_recipe_is_refused(images: str, capsys: pytest.C
 def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "old").mkdir()
+    (tmp_path / "old.html").touch()
     (tmp_path / "old" / "comparison.json").touch()
     write_folders(tmp_path / "untested" / "train")
     two = ("efficientnet_b0", "mnasnet_b1")
@@ -207,7 +213,7 @@ def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.Cap
         ((*two, "--train", "--data", images, "--executor", "in-process", "--workers", "2"), "workers: needs"),
         ((*two, "--train", "--data", "untested"), "untested has no test images"),
         ((*two, "--train", "--data", images, "--equal", "time"), "unknown equal 'time'"),
-        ((*two, "--train", "--data", images, "--html", "f.html"), "html: --html cannot be combined with --train"),
+        ((*two, "--train", "--data", images, "--html", "old.html"), "html: old.html already exists"),
         ((*two, "--train", "--resume", "c"), "specs: SPEC cannot be combined with --resume"),
         (("--train", "--resume", "c"), "resume: c holds no comparison"),
         (
