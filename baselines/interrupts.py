@@ -1,4 +1,6 @@
-"""How processes end: Ctrl-C once to finish, twice to end at once; and children that end with their parent."""
+"""How processes start and end: children import nothing from the current folder, leave Ctrl-C to their parent, and end
+with it; Ctrl-C once to finish, twice to end at once.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+
+# Python's own variable for a path without the current folder, and ours, for that it was not set by the user.
+_SAFE, _OURS = "PYTHONSAFEPATH", "MNAS_SAFE_PATH"
+_LOCK = threading.RLock()
 
 
 @contextmanager
@@ -39,14 +45,39 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Start processes inside this so that they ignore Ctrl-C in the terminal, which this process handles."""
-    resource_tracker.ensure_running()  # if started inside, it would unblock interrupts again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def starting_children() -> Iterator[None]:
+    """Start processes inside this: every child process of the project starts so.
+
+    They ignore Ctrl-C in the terminal, which this process handles. Their Python does not look for modules in the
+    current folder, which may have been received from others: multiprocessing starts them as ``python -c``, which does
+    so otherwise. A child that runs code of the user calls `usual_path`.
+    """
+    with _LOCK, _safe_path():
+        resource_tracker.ensure_running()  # a process too; if started below, it would unblock interrupts again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Python processes that are started inside begin with a safe path."""
+    if _SAFE in os.environ:
+        yield
+        return
+    os.environ |= {_SAFE: "1", _OURS: "1"}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        usual_path()
+
+
+def usual_path() -> None:
+    """Let Python processes that this process starts find modules as they would without `starting_children`."""
+    if os.environ.pop(_OURS, None):
+        del os.environ[_SAFE]
 
 
 def end_with_parent() -> None:

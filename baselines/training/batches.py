@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.interrupts import interrupts_held
+from baselines.interrupts import starting_children
 from baselines.training.data.images import PACKED_SIDE, Images, Pixels
 from baselines.training.data.sources import Part
 from baselines.training.recipe import Recipe
@@ -84,7 +84,7 @@ class FileBatches:
             multiprocessing_context="spawn" if readers else None,
             pin_memory=self._device.type == "cuda",
         )
-        with interrupts_held():
+        with starting_children():
             reading = iter(loader)
         try:
             for images, indices in zip(reading, batches, strict=True):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import multiprocessing
 
-from baselines.interrupts import end_with_parent, interrupts_held
+from baselines.interrupts import end_with_parent, starting_children
 from baselines.training.folder import train_in
 from baselines.training.loop import DivergenceError
 from baselines.training.settings import check_devices
@@ -45,7 +45,8 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
     """
     check_devices(devices, torch.cuda.device_count())
     context = multiprocessing.get_context("spawn")
-    messages, stopping = context.Queue(), context.Event()
+    with starting_children():  # they start a process of their own
+        messages, stopping = context.Queue(), context.Event()
     with socket.socket() as free_socket:
         free_socket.bind(("127.0.0.1", 0))
         port = free_socket.getsockname()[1]
@@ -53,7 +54,7 @@ def train_in_ranks(folder: Path, devices: int, watch: Callable[[Progress], None]
         context.Process(target=_run_rank, args=(rank, devices, port, folder, messages, stopping))
         for rank in range(devices)
     ]
-    with interrupts_held():
+    with starting_children():
         for process in ranks:
             process.start()
     try:

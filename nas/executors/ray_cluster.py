@@ -80,7 +80,7 @@ class RayExecutor(Executor[Payload, Result]):
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        packages = [str(PACKAGES / name) for name in ("search_spaces", "baselines", "nas")]
+        packages = [str(PACKAGES / name) for name in ("search_spaces", "baselines", "nas", "scaling")]
         address = os.environ.get("RAY_ADDRESS")
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -90,6 +90,7 @@ class RayExecutor(Executor[Payload, Result]):
                 logging_level=logging.CRITICAL,
                 include_dashboard=None if address else False,
                 runtime_env={"py_modules": packages, "excludes": ["__pycache__"]},
+                job_config=_job(),
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = failure_of(error).error
@@ -138,6 +139,23 @@ class RayExecutor(Executor[Payload, Result]):
     def close(self) -> None:
         if self._started_here:
             self._ray.shutdown()
+
+
+def _job() -> Any:
+    """The job of a run: its workers look for modules where this process does.
+
+    Ray would put the current folder first, which may have been received from others, unless a job says that it has a
+    working folder of its own.
+    """
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    here, script = str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent)
+    own = {"": here, here: here, script: script}
+    return Job(_py_driver_sys_path=list(dict.fromkeys(own[place] for place in sys.path if place in own)))
 
 
 def _perform_shipped(

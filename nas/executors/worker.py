@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import current_process, get_context, resource_tracker
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Generic
 
-from baselines.interrupts import end_with_parent
+from baselines.interrupts import end_with_parent, starting_children, usual_path
 from baselines.text import seconds_text
 from baselines.threads import ThreadLimit
 from nas.executors.base import Failure, Loader, Payload, Performed, Result, Stop, failure_of, never, over_time, perform
@@ -104,16 +104,11 @@ class Worker(Generic[Payload, Result]):
                 raise _LostError(self._unstartable)
             if self._forbidden:
                 raise _LostError(Failure("died", "its executor was closed"))
-            resource_tracker.ensure_running()  # starting it later would undo the next line
-            # Ctrl-C is handled by the parent: the process inherits this thread's blocked SIGINT.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with starting_children():
                 pipe, other = _SPAWN.Pipe()
                 with other:  # closed here, so that the pipe ends with the process
                     process = _SPAWN.Process(target=_serve, args=(other, *self._arguments))
                     process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._pipe, self._process = pipe, process
         return pipe
 
@@ -207,6 +202,7 @@ def _prepare(cores: int, memory_limit: int | None) -> None:
     os.setsid()  # a group of its own, to be killed with everything that it starts
     os.dup2(2, 1)  # output of the work must not mix with the command's own
     end_with_parent()
+    usual_path()  # for what the work itself may start
     ThreadLimit(cores).__enter__()  # never left: more threads than cores slow each other down
     if memory_limit is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
