@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from search_spaces.errors import MnasError
 
@@ -47,6 +50,32 @@ def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out"
             os.replace(target, file)
     except OSError as error:
         raise MnasError(f"{field}: {file} cannot be written ({error.strerror or error}); choose another file") from None
+
+
+def replace_file(file: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file in a folder that only this process writes to, completely or not at all, in place of what is there.
+
+    No link is followed: the folder may have been received from others, and a link in it may point anywhere. What a kill
+    has left of an earlier attempt is removed.
+
+    Args:
+        file: file to write.
+        write: function that writes the content to the stream that it is given.
+
+    Raises:
+        OSError: the file cannot be written; the earlier one is kept then.
+    """
+    for other in file.parent.glob(f".{glob.escape(file.name)}.*"):
+        other.unlink()
+    partial = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(partial, flags, 0o666), "wb") as stream:
+            write(stream)
+        os.replace(partial, file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def file_name(text: str) -> str:

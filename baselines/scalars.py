@@ -6,6 +6,7 @@ disk. Nothing depends on these files: if they cannot be written, a line on stder
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -38,9 +39,11 @@ class Scalars:
 
         with self._disabled_on_error():
             self._folder.mkdir(parents=True, exist_ok=True)
+            if self._folder.is_symlink():
+                raise OSError(errno.ELOOP, "it is a link, which may point anywhere")
             now = time.time()
             name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}"
-            self._writer = RecordWriter((self._folder / name).open("wb"))
+            self._writer = RecordWriter((self._folder / name).open("xb"))
             self._writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
         return self
 

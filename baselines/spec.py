@@ -12,7 +12,7 @@ from baselines.text import short_number
 from search_spaces import Architecture, architecture_from_dict, architecture_to_dict, digest
 from search_spaces.architecture import check_number
 from search_spaces.errors import FieldError, MnasError, shorten
-from search_spaces.serialization import from_dict, read_yaml, require_mapping, to_dict, write_yaml
+from search_spaces.serialization import from_dict, read_text, read_yaml, require_mapping, to_dict, write_yaml
 
 SCHEMA = 1
 FIGURE_KINDS = ("published", "predicted", "measured")
@@ -226,7 +226,7 @@ def write_spec(spec: BaselineSpec, file: Path) -> bool:
     """
     text = write_yaml(spec_to_dict(spec))
     try:
-        if file.exists() and file.read_text(encoding="utf-8") == text:
+        if file.exists() and read_text(file) == text:
             return False
         if file.exists():
             raise MnasError(f"{file}: already exists with other content; choose another name or remove it")

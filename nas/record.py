@@ -180,6 +180,9 @@ class RunRecord:
             MnasError: another process is writing to it, or it cannot be written.
         """
         entries = {**opened._entries, "settings": settings}
+        for end in ("", "-wal", "-shm", "-journal"):
+            if (file := folder / f"{cls.file_name}{end}").is_symlink():
+                raise MnasError(f"resume: {file} is a link, which may point anywhere; put the file itself there")
         lock = cls._own(folder)
         try:
             connection = _connect_to_write(folder / cls.file_name)

@@ -10,7 +10,9 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
+import stat
 import types
 import typing
 from collections.abc import Mapping
@@ -194,6 +196,29 @@ def read_yaml(file: Path) -> Any:
         raise MnasError(f"{file}: not a usable YAML file ({shorten(str(error))}); fix or replace it") from None
 
 
+def read_bytes(file: Path, limit: int, kind: str) -> bytes:
+    """Return the content of a file that may come from anybody: what is not a file, or is too large, is not read.
+
+    Args:
+        file, limit, kind: as for `read_text`.
+
+    Raises:
+        MnasError: the file cannot be read or is too large, or it is a device or a pipe.
+    """
+    try:
+        # Opening a pipe waits for its other end, and a device never ends.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise MnasError(f"{file}: not a file but a device or a pipe; check the path")
+            raw = stream.read(limit + 1)
+    except OSError as error:
+        raise MnasError(f"{file}: cannot be read ({error.strerror}); check the path") from None
+    if len(raw) > limit:
+        raise MnasError(f"{file}: larger than {limit} bytes, so it is not a {kind}; check the path")
+    return raw
+
+
 def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> str:
     """Return the text of a UTF-8 file.
 
@@ -206,14 +231,7 @@ def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> st
         MnasError: the file cannot be read, is too large or is not UTF-8.
     """
     try:
-        with file.open("rb") as stream:
-            raw = stream.read(limit + 1)
-    except OSError as error:
-        raise MnasError(f"{file}: cannot be read ({error.strerror}); check the path") from None
-    if len(raw) > limit:
-        raise MnasError(f"{file}: larger than {limit} bytes, so it is not a {kind}; check the path")
-    try:
-        return raw.decode()
+        return read_bytes(file, limit, kind).decode()
     except UnicodeDecodeError:
         raise MnasError(f"{file}: not a text file in UTF-8; check the path") from None
 

@@ -306,6 +306,8 @@ def _read(file: Path) -> dict[str, Tensor]:
     import torch
 
     data: Any
+    if file.exists() and not file.is_file():
+        raise MnasError(f"{file}: not a file but a folder, device or pipe; check the path")
     try:
         if file.suffix == ".safetensors":
             from safetensors import SafetensorError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from baselines.files import replace_file
 from search_spaces.errors import MnasError
 
 CHECKPOINT = "checkpoint.pt"
@@ -70,11 +70,8 @@ class Checkpoint:
         state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
         if self._averaged is not None:
             state["averaged"] = self._averaged.state_dict()
-        target = self._file.with_suffix(".new")
         try:
-            torch.save(state, target)
-            os.replace(target, self._file)
+            replace_file(self._file, lambda stream: torch.save(state, stream))
         except (OSError, RuntimeError) as error:
-            target.unlink(missing_ok=True)
             raise MnasError(f"{self._file}: cannot be written ({error}); free some space and use --resume") from None
         self._saved, self.step = time.monotonic(), step

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.comparators import PREFIX, Comparator, Subject, load_comparator
-from baselines.files import write_new_text
+from baselines.files import replace_file, write_new_text
 from baselines.memory import give_back_maps
 from baselines.owner import lock
 from baselines.spec import BaselineSpec, read_spec, write_spec
@@ -30,7 +30,7 @@ from baselines.text import command
 from baselines.training.data.sources import ImageData, load_data
 from baselines.training.settings import TrainingSettings, network_of
 from search_spaces.errors import MnasError, shorten
-from search_spaces.serialization import from_dict
+from search_spaces.serialization import from_dict, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,8 +91,8 @@ def change_learning_rate(folder: Path, learning_rate: float) -> None:
     settings = replace(settings, recipe=settings.recipe.with_values(learning_rate=learning_rate))
     with locked(folder):
         try:
-            (folder / f"{SETTINGS}.new").write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
-            os.replace(folder / f"{SETTINGS}.new", folder / SETTINGS)
+            text = json.dumps(asdict(settings), indent=2) + "\n"
+            replace_file(folder / SETTINGS, lambda stream: stream.write(text.encode()))
         except OSError as error:
             raise MnasError(
                 f"{folder}: {SETTINGS} cannot be written ({error.strerror}); free some space and use --resume"
@@ -107,8 +107,8 @@ def read_training(folder: Path) -> tuple[Subject, TrainingSettings]:
     """
     file = folder / SETTINGS
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = json.loads(read_text(file, kind="training"))
+    except (MnasError, ValueError, RecursionError):
         raise MnasError(
             f"folder: {folder} holds no training ({SETTINGS} cannot be read); use the folder of a training"
         ) from None
@@ -129,7 +129,8 @@ def validation_curve(folder: Path) -> list[tuple[int, float]]:
     """
     history = folder / HISTORY
     try:
-        rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines())) if history.exists() else []
+        lines = read_text(history, kind="history").splitlines() if history.exists() else []
+        rows = list(csv.DictReader(lines))
         curve = [(int(row["epoch"]), float(row["val_accuracy"])) for row in rows]
     except (ValueError, KeyError, TypeError, csv.Error):
         raise MnasError(f"{history}: not a usable history; remove the folder, or start the training again") from None

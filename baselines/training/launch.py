@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.comparators import Comparator, Subject
+from baselines.files import replace_file
 from baselines.scalars import Scalars
 from baselines.training.data.sources import ImageData
 from baselines.training.folder import (
@@ -30,6 +31,7 @@ from baselines.training.settings import (
     trained_subject,
 )
 from search_spaces.errors import FieldError, MnasError
+from search_spaces.serialization import read_text
 
 if TYPE_CHECKING:
     from baselines.training.loop import Progress
@@ -163,13 +165,12 @@ def _append_to_history(file: Path, progress: Progress) -> None:
     Lines of this epoch and later ones are replaced: they are from before a kill, perhaps with another learning rate.
     """
     try:
-        lines = list(csv.reader(file.read_text().splitlines()))[1:] if file.exists() else []
+        lines = list(csv.reader(read_text(file, kind="history").splitlines()))[1:] if file.exists() else []
         lines = [line for line in lines if line and line[0].isdigit() and int(line[0]) < progress.epoch]
         values = [progress.epoch, progress.step, progress.loss, progress.rate, progress.accuracy]
-        partial = file.with_suffix(".new")
-        with partial.open("w", newline="") as stream:
-            csv.writer(stream).writerows([HISTORY_COLUMNS, *lines, values])
-        os.replace(partial, file)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([HISTORY_COLUMNS, *lines, values])
+        replace_file(file, lambda stream: stream.write(text.getvalue().encode()))
     except OSError as error:
         raise MnasError(f"{file}: cannot be written ({error.strerror}); free some space and use --resume") from None
 
@@ -177,6 +178,6 @@ def _append_to_history(file: Path, progress: Progress) -> None:
 def _last_step(folder: Path) -> int:
     """The step in the last line of the history; 0 if there is none."""
     try:
-        return int(list(csv.reader((folder / HISTORY).read_text().splitlines()))[-1][1])
-    except (OSError, ValueError, IndexError):
+        return int(list(csv.reader(read_text(folder / HISTORY, kind="history").splitlines()))[-1][1])
+    except (MnasError, ValueError, IndexError):
         return 0

@@ -317,6 +317,9 @@ class _Running:
         """Do the queued jobs. Raises `KeyboardInterrupt` if stopped before the end."""
         if not self._queue:
             return
+        for number in self._queue:
+            if (own := self._folder / self._jobs[number].key).is_symlink():
+                raise MnasError(f"resume: {own} is a link, which may point anywhere; put the folder itself there")
         self._wait_for_folders()
         with self._progress.running(), interruptible() as stop:
             self._progress.earlier(self._earlier)

@@ -27,7 +27,7 @@ from nas.studies.contestants import Judged, read_judged
 from nas.studies.engine import Call, Job
 from nas.studies.journal import StudyJournal, check_kind
 from search_spaces.errors import MnasError
-from search_spaces.serialization import from_dict
+from search_spaces.serialization import from_dict, read_text
 
 if TYPE_CHECKING:
     from baselines.training.loop import Progress
@@ -98,8 +98,8 @@ class StudyKind:
             MnasError: the folder holds no such study, or the file is damaged.
         """
         try:
-            data = json.loads((folder / self.file).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            data = json.loads(read_text(folder / self.file, kind=self.name))
+        except (MnasError, ValueError, RecursionError):
             raise MnasError(
                 f"resume: {folder} holds no {self.name} ({self.file} cannot be read); use the folder of one"
             ) from None
