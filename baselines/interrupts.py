@@ -7,11 +7,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+
+from baselines.notices import say
 
 # Python's own variable for a path without the current folder, and ours, for that it was not set by the user.
 _SAFE, _OURS = "PYTHONSAFEPATH", "MNAS_SAFE_PATH"
@@ -19,24 +20,32 @@ _LOCK = threading.RLock()
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """While inside, the first Ctrl-C asks to start nothing more; a second one, or a SIGTERM, ends at once.
+def interruptible(*, saving: bool = False) -> Iterator[Callable[[], bool]]:
+    """While inside, the first Ctrl-C asks to start nothing more; a second one ends at once.
+
+    So does a SIGTERM, and the SIGHUP of a terminal that is closed, unless the process ignores it (``nohup``).
+
+    Args:
+        saving: whether the work saves its state when it is asked to stop; a SIGTERM or SIGHUP then asks first, too.
 
     Yields:
-        A function that returns whether the first Ctrl-C has happened.
+        A function that returns whether it was asked.
 
     Raises:
-        KeyboardInterrupt: a second Ctrl-C, or a SIGTERM.
+        KeyboardInterrupt: it is to end at once.
     """
     stop = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:
-        if stop.is_set() or number == signal.SIGTERM:
+        if stop.is_set() or not (saving or number == signal.SIGINT):
             raise KeyboardInterrupt
         stop.set()
-        print("mnas: finishing work in progress; press Ctrl-C again to end at once", file=sys.stderr, flush=True)
+        say("mnas: finishing work in progress; press Ctrl-C again to end at once")
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield stop.is_set
     finally:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from baselines.notices import say
 
 # Longest delay until a scalar is visible in TensorBoard.
 FLUSH_SECONDS = 5.0
@@ -77,4 +78,4 @@ class Scalars:
         except OSError as error:
             self._writer = None
             reason = error.strerror
-            print(f"mnas: TensorBoard files cannot be written ({reason}); continuing without them", file=sys.stderr)
+            say(f"mnas: TensorBoard files cannot be written ({reason}); continuing without them")

@@ -10,6 +10,8 @@ from typing import Annotated, Final, Literal
 
 from search_spaces.errors import MnasError, shorten
 
+# What a cell of a spreadsheet begins with if it is run as a formula, and what then says that it is a text.
+FORMULA = ("=", "+", "-", "@", "'")
 _SUFFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]\+?(\d{1,2}))?([kmgb]?)", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d*)?|\.\d+)([smh]?)")

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from baselines.commands.parser import Parser
+from baselines.notices import say
 from search_spaces import MnasError
-from search_spaces.errors import printable, unknown_name
+from search_spaces.errors import unknown_name
 
 
 class Command(NamedTuple):
@@ -66,15 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except MnasError as error:
-        print(f"mnas: {printable(str(error))}", file=sys.stderr)
+        say(f"mnas: {error}")
         return 2
     except KeyboardInterrupt:
-        print("mnas: interrupted", file=sys.stderr)
+        say("mnas: interrupted")
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _forget_stdout()
     except OSError as error:  # stdout on a full disk; code that opens files reports its own errors
-        print(f"mnas: cannot write ({error.strerror or error}); make room or choose another place", file=sys.stderr)
+        say(f"mnas: cannot write ({error.strerror or error}); make room or choose another place")
         _forget_stdout()
         return 2
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from baselines.notices import has_terminal, notices, say
 from baselines.scalars import Scalars
 from baselines.text import millions, points
 from nas.controllers.base import Controller
@@ -89,14 +89,13 @@ class Progress:
     @contextmanager
     def running(self) -> Iterator[Progress]:
         """Show the bar inside the ``with`` block."""
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         # It must fit 80 columns: otherwise numbers are cut first.
         columns = [TextColumn("trials"), BarColumn(bar_width=12), MofNCompleteColumn()]
         left = [TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")]
-        with Bar(*columns, *left, console=Console(stderr=True), disable=not sys.stderr.isatty()) as self._bar:
+        with Bar(*columns, *left, console=notices(), disable=not has_terminal()) as self._bar:
             self._task = self._bar.add_task("", total=self._total)
             yield self
 
@@ -108,7 +107,7 @@ class Progress:
         text = self._best_text() + (f", {self._failed} failed" if self._failed else "")
         self._bar.update(self._task, completed=self._done, description=text)
         if self._bar.disable and before * 10 // self._total != self._done * 10 // self._total:
-            print(f"trials {self._done}/{self._total}  {text}", file=sys.stderr, flush=True)
+            say(f"trials {self._done}/{self._total}  {text}")
 
     def _best_text(self) -> str:
         best = self._best

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.commands.options import NETWORK, add_data, add_json, add_options, add_place, given, refuse
 from baselines.files import file_name, new_folder
 from baselines.interrupts import interruptible
+from baselines.notices import say
 from baselines.subjects import load_subject
 from baselines.text import command
 from baselines.training.folder import (
@@ -74,13 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
         show(*view.started_text(subject, settings, folder))
     resume = command("train", "--resume", folder)
     try:
-        with view.training_progress(settings.recipe.epochs) as watch, interruptible() as stop:
+        with view.training_progress(settings.recipe.epochs) as watch, interruptible(saving=True) as stop:
             data, steps = run_training(folder, watch, stop, data)
     except DivergenceError as error:
         lower = f"{resume} --learning-rate {settings.recipe.learning_rate / 4:g}"
         raise MnasError(f"{error}; resume with a lower learning rate: {lower}") from None
     except KeyboardInterrupt:
-        print(f"mnas: resume with: {resume}", file=sys.stderr)
+        say(f"mnas: resume with: {resume}")
         raise
     found = evaluate(trained_network(folder)[2], data.val, network_of(subject).resolution, at_once=settings.at_once)
     if arguments.json:

@@ -9,7 +9,6 @@ import importlib
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty
@@ -19,6 +18,7 @@ import torch
 from torch import multiprocessing
 
 from baselines.interrupts import end_with_parent, starting_children
+from baselines.notices import say
 from baselines.training.folder import train_in
 from baselines.training.loop import DivergenceError
 from baselines.training.settings import check_devices
@@ -110,7 +110,7 @@ def _run_rank(rank: int, devices: int, port: int, folder: Path, messages: Any, s
     except RuntimeError as error:
         if stopping.is_set():  # the first process has ended, so the others cannot continue
             raise SystemExit(130) from None
-        print(f"mnas: device {rank}: {(str(error).splitlines() or [''])[0]}", file=sys.stderr, flush=True)
+        say(f"mnas: device {rank}: {(str(error).splitlines() or [''])[0]}")
         raise SystemExit(1) from None
 
 

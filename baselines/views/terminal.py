@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from baselines.notices import clean_console, has_terminal, notices, say
+from baselines.text import FORMULA
 from search_spaces.errors import printable
 
 if TYPE_CHECKING:
@@ -27,10 +30,8 @@ def print_json(document: Any) -> None:
 
 def console() -> Console:
     """A console on stdout for text that people read; 118 columns wide if stdout is not a terminal."""
-    from rich.console import Console
-
     known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(highlight=False, width=None if known else 118)
+    return clean_console(highlight=False, width=None if known else 118)
 
 
 def show(*parts: RenderableType) -> None:
@@ -192,19 +193,16 @@ class Table:
 @contextmanager
 def progress_bar(total: int, what: str) -> Iterator[Callable[[], None]]:
     """Show a bar on stderr with the time left, if stderr is a terminal. Yields a function to call after each step."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(console=notices(), disable=not has_terminal(), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
 
 
 def as_html(*parts: RenderableType) -> str:
     """The output of `show` as HTML, for a notebook."""
-    from rich.console import Console
-
-    output = Console(record=True, width=118, file=io.StringIO(), highlight=False)
+    output = clean_console(record=True, width=118, file=io.StringIO(), highlight=False)
     for part in parts:
         _print(output, part)
     style = "font-family:monospace;line-height:1.2;overflow-x:auto"
@@ -212,23 +210,40 @@ def as_html(*parts: RenderableType) -> str:
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV on stdout, with a header."""
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    """Write rows as CSV on stdout, with a header.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, by which spreadsheets know a text, and
+    control characters become spaces. `nas.evaluators.table_file` reads the texts as they were.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(map(_cell, columns))
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show on stderr what is being done; with the elapsed time if stderr is a terminal."""
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    if not sys.stderr.isatty():
-        print(f"mnas: {what}", file=sys.stderr, flush=True)
+    if not has_terminal():
+        say(f"mnas: {what}")
         yield
         return
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=notices(), transient=True) as bar:
         bar.add_task(what, total=None)
         yield

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.comparators import Subject, counts_of
+from baselines.notices import has_terminal, notices, say
 from baselines.text import command, counted, macs_text, points
 from baselines.training.settings import TrainingSettings, enlargement, network_of
 from baselines.views.evaluation import skipped_lines, summary
@@ -105,7 +105,6 @@ def training_progress(epochs: int) -> Iterator[Any]:
     Yields:
         The function to call with each `Progress`.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -114,8 +113,8 @@ def training_progress(epochs: int) -> Iterator[Any]:
         *columns,
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        console=notices(),
+        disable=not has_terminal(),
     ) as bar:
         task = bar.add_task("", total=None, epoch=f"0/{epochs}")
 
@@ -125,7 +124,7 @@ def training_progress(epochs: int) -> Iterator[Any]:
             if progress.accuracy is not None:
                 text += f", val {points(progress.accuracy)}"
                 if bar.disable:
-                    print(f"epoch {epoch}  {text}", file=sys.stderr, flush=True)
+                    say(f"epoch {epoch}  {text}")
             bar.update(task, total=progress.steps, completed=progress.step, description=text, epoch=epoch)
 
         yield watch

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from baselines.commands.options import add_json, add_options, add_run, given
+from baselines.notices import say
 from baselines.views.terminal import print_json, show
 from nas.executors.base import EXECUTORS, Execution
 from nas.studies.finalists import finalists_of
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         found = finalists_of(**given(arguments, finalists_of), execution=execution)
     except KeyboardInterrupt:
-        print("mnas: the measurements so far are kept; resume with the same command", file=sys.stderr)
+        say("mnas: the measurements so far are kept; resume with the same command")
         raise
     if arguments.json:
         print_json(view.data(found))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from baselines.commands.options import ALLOW_CODE, add_json, add_options, add_place, given, refuse, refuse_options
 from baselines.files import check_new, new_folder
+from baselines.notices import say
 from baselines.views.terminal import pointer, print_json, show
 from nas.executors.base import EXECUTORS, Execution
 from nas.record import STUDY_FILE, check_unused
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         found = rediscover(folder, settings, given(arguments, Execution))
     except KeyboardInterrupt:
-        print(f"mnas: resume with: {resume_command(folder, settings)}", file=sys.stderr)
+        say(f"mnas: resume with: {resume_command(folder, settings)}")
         raise
     if arguments.html:
         view.write_study_figure(found, arguments.html)

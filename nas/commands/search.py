@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from baselines.commands.options import (
     given_targets,
     refuse,
 )
+from baselines.notices import say
 from baselines.views.terminal import print_json, show
 from nas.controllers.registry import CONTROLLERS
 from nas.costs.metrics import COSTS
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
         if interrupted.found is not None:
             _show(interrupted.found, as_json=arguments.json)
         settings = look_at(interrupted.folder).settings or {}
-        print(f"mnas: resume with: {resume_command(interrupted.folder, settings)}", file=sys.stderr)
+        say(f"mnas: resume with: {resume_command(interrupted.folder, settings)}")
         raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 
 from baselines.commands.options import add_data, add_options, add_place, given, refuse, show_found
 from baselines.files import check_new, new_folder
+from baselines.notices import say
 from baselines.training.data.sources import ImageData
 from baselines.training.recipe import RECIPES
 from baselines.training.settings import TrainingOptions
@@ -89,10 +89,10 @@ def run_trainings(
             raise MnasError(f"{kind.words[0]}: expected {expected}, or --resume FOLDER")
         folder = arguments.out or new_folder(kind.words[0])
         for line in skipped_lines(create(folder, where)):
-            print(f"mnas: {line}", file=sys.stderr)
+            say(f"mnas: {line}")
     try:
         found = run(folder, where)
     except KeyboardInterrupt:
-        print(f"mnas: resume with: {kind.resume(folder)}", file=sys.stderr)
+        say(f"mnas: resume with: {kind.resume(folder)}")
         raise
     show_found(arguments, view, found)

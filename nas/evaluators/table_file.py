@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from baselines.text import FORMULA
 from search_spaces import MnasError
 from search_spaces.errors import shorten
 from search_spaces.serialization import read_text
@@ -45,7 +46,7 @@ def _json_table(file: Path, text: str) -> tuple[list[str], Iterator[Row]]:
 def _csv_table(file: Path, text: str) -> tuple[list[str], Iterator[Row]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        names = [name.strip() for name in reader.fieldnames or ()]
+        names = [_plain(name.strip()) for name in reader.fieldnames or ()]
     except csv.Error as error:
         raise MnasError(f"evaluator: {file} is not CSV ({error}); fix the file") from None
     reader.fieldnames = names
@@ -58,11 +59,16 @@ def _csv_table(file: Path, text: str) -> tuple[list[str], Iterator[Row]]:
             for row in reader:
                 if None in row:
                     raise fault(file, reader.line_num, "row", row[None], "has no column")
-                yield reader.line_num, row
+                yield reader.line_num, {name: _plain(value) for name, value in row.items()}
         except csv.Error as error:
             raise MnasError(f"evaluator: {file} is not CSV ({error}); fix the file") from None
 
     return names, rows()
+
+
+def _plain(value: Any) -> Any:
+    """A text of `baselines.views.terminal.write_csv` as it was, without the apostrophe that tells spreadsheets so."""
+    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:2] in FORMULA else value
 
 
 def fault(file: Path, row: int, column: str, value: object, rule: str) -> MnasError:

@@ -321,7 +321,7 @@ class _Running:
             if (own := self._folder / self._jobs[number].key).is_symlink():
                 raise MnasError(f"resume: {own} is a link, which may point anywhere; put the folder itself there")
         self._wait_for_folders()
-        with self._progress.running(), interruptible() as stop:
+        with self._progress.running(), interruptible(saving=True) as stop:
             self._progress.earlier(self._earlier)
             with make_executor(self._here, self._loader(), stop) as executor:
                 self._work(executor, stop)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from baselines.notices import has_terminal, notices, say
 from baselines.text import seconds_text
 
 # Shortest time between two lines, in seconds.
@@ -38,7 +38,6 @@ class StudyProgress:
     @contextmanager
     def running(self) -> Iterator[StudyProgress]:
         """Show the bar inside the ``with`` block."""
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
         from rich.progress import Progress as Bar
         from rich.text import Text
@@ -52,7 +51,7 @@ class StudyProgress:
 
         columns = [TextColumn(self._what), BarColumn(bar_width=12), MofNCompleteColumn()]
         label = TextColumn("{task.description}")
-        with Bar(*columns, Left(), label, console=Console(stderr=True), disable=not sys.stderr.isatty()) as self._bar:
+        with Bar(*columns, Left(), label, console=notices(), disable=not has_terminal()) as self._bar:
             self._task = self._bar.add_task("", total=len(self._weights))
             yield self
 
@@ -100,4 +99,4 @@ class StudyProgress:
             self._printed = now
             left = self.left()
             counts = f"{self._what} {len(self._settled)}/{len(self._weights)}"
-            print(f"{counts}  {text}{', ' if left else ''}{left}", file=sys.stderr, flush=True)
+            say(f"{counts}  {text}{', ' if left else ''}{left}")

@@ -7,7 +7,6 @@ reported. The search is a run: a study (`nas.studies.engine`) in a folder with a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from baselines.arguments import fields_of, made, typed
 from baselines.files import new_folder
+from baselines.notices import say
 from baselines.spec import BaselineSpec
 from baselines.subjects import Network
 from baselines.text import counted, points
@@ -138,7 +138,7 @@ def run_search(folder: Path, execution: Mapping[str, Any] | None = None) -> Coef
         found = {outcome.job.key: outcome.result for outcome in outcomes}
         state = race(accuracies_of(plan, found), plan.rule)
         if not all((folder / plan.key(*due)).exists() for due in state.due):  # a round that no session has started
-            print(_progress(plan, state), file=sys.stderr, flush=True)
+            say(_progress(plan, state))
         return _jobs(folder, plan, state)
 
     study = Study(

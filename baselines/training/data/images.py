@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.notices import say
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ def _image_sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.
 
 def print_progress(text: str) -> None:
     """Print a line of progress on stderr."""
-    print(f"mnas: {text}", file=sys.stderr, flush=True)
+    say(f"mnas: {text}")
 
 
 def cache_folder() -> Path:
