@@ -43,6 +43,7 @@ from nas.studies.calibration import (
     start_calibration,
 )
 from search_spaces import MnasError, Space, StageSpace
+from search_spaces.plugins import portable
 from search_spaces.registry import name_of_space
 
 DEFAULT_TARGETS = {"macs": 400_000_000.0}
@@ -140,10 +141,11 @@ def resume(
     trials: Count | None = None,
     execution: Execution | Mapping[str, Any] | None = None,
     workers: int | None = None,
-    space: Space | None = None,
-    evaluator: Evaluator | type[Evaluator] | None = None,
-    controller: ControllerFactory | None = None,
+    space: str | Space | None = None,
+    evaluator: str | Evaluator | type[Evaluator] | None = None,
+    controller: str | ControllerFactory | None = None,
     allow_code: bool = False,
+    accept_changes: bool = False,
 ) -> Found:
     """Resume an interrupted search, or extend a complete one.
 
@@ -152,13 +154,15 @@ def resume(
         trials: number of trials of the whole run; unchanged by default.
         execution: fields of the execution to change.
         workers: number of trials to run at once.
-        space: space object of a run that was started with one.
-        evaluator: evaluator object of a run that was started with one.
-        controller: controller object of a run that was started with one.
+        space: space object of a run that was started with one, or the new place of its file.
+        evaluator: evaluator object of a run that was started with one, or the new place of its file or table.
+        controller: controller object of a run that was started with one, or the new place of its file.
         allow_code: whether Python files that the run names may run.
+        accept_changes: whether those files, and tables, may have changed since the run was started; the run keeps it.
 
     Raises:
-        MnasError: the folder holds no run, another process is writing to it, or an object is missing.
+        MnasError: the folder holds no run, another process is writing to it, an object is missing, or a file that the
+            run depends on has changed.
         SearchInterrupted: Ctrl-C; the run can be resumed again.
     """
     folder = Path(folder)
@@ -169,7 +173,10 @@ def resume(
         where = execution_of(changes, before.as_dict())
         wanted = request if trials is None else replace(request, trials=trials)
         return _run(_calibrated(folder, request, where, wanted), new=True)
-    return _run(Journal.resume(folder, allow_code=allow_code, changes=changes, trials=trials, names=names), new=False)
+    resumed = Journal.resume(
+        folder, allow_code=allow_code, changes=changes, trials=trials, names=names, accept_changes=accept_changes
+    )
+    return _run(resumed, new=False)
 
 
 @typed
@@ -264,9 +271,11 @@ def _told_apart(networks: Sequence[Network]) -> list[BaselineSpec | Comparator]:
 
 
 def _names(
-    space: Space | None, evaluator: Evaluator | type[Evaluator] | None, controller: ControllerFactory | None
+    space: str | Space | None,
+    evaluator: str | Evaluator | type[Evaluator] | None,
+    controller: str | ControllerFactory | None,
 ) -> dict[str, str]:
-    """The names in this process of the objects with which a run is opened."""
+    """The names in this process of the objects and files with which a run is opened."""
     names = {
         "space": None if space is None else name_of_space(space),
         "evaluator": None if evaluator is None else name_of_evaluator(evaluator),
@@ -326,8 +335,8 @@ def _execution_fields(execution: Execution | Mapping[str, Any] | None, workers: 
 
 def _new_folder(settings: SearchSettings) -> Path:
     """A folder in runs/ that does not exist yet, named after the search."""
-    controller = re.sub(r"\W+", "-", settings.controller)
-    space = re.sub(r"\W+", "-", settings.space)
+    controller = re.sub(r"\W+", "-", portable(settings.controller))
+    space = re.sub(r"\W+", "-", portable(settings.space))
     targets = [re.sub(r"[^\w.+-]+", "", target.text()) for target in settings.objective.targets]
     target = "-".join(targets) or "no-target"
     return new_folder(f"{space}-{target}-{controller}-seed{settings.seed}")

@@ -18,10 +18,11 @@ from nas.evaluators.registry import load_evaluator, space_of
 from nas.evidence import Comparison
 from nas.front import pareto_front, usual_cost
 from nas.journal import Journal
+from nas.record import Change
 from nas.search_loop import SearchSettings
 from nas.trial import Trial
 from search_spaces import Architecture, MnasError, Space
-from search_spaces.plugins import KINDS, OBJECT, unnumbered
+from search_spaces.plugins import KINDS, OBJECT, portable
 
 REFERENCE = "efficientnet_b0"
 
@@ -38,6 +39,7 @@ class Found:
         done: number of completed trials.
         failed: number of these that failed.
         complete: whether all trials are completed.
+        changes: changes of its files that were accepted.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Found:
     done: int
     failed: int
     complete: bool
+    changes: tuple[Change, ...] = ()
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -121,7 +124,8 @@ def read_found(journal: Journal, *, complete: bool) -> Found:
     """The result of a run. Raises `MnasError` if no trial succeeded."""
     best, folder = journal.best(), journal.file.parent
     spec = spec_of_trial(journal, best, spec_name(folder)) if isinstance(best.network, Architecture) else None
-    return Found(folder, journal.settings, best, spec, journal.count(), journal.failed_count(), complete)
+    counts = journal.count(), journal.failed_count()
+    return Found(folder, journal.settings, best, spec, *counts, complete, journal.changes())
 
 
 def frozen(journal: Journal, number: int | None, name: str) -> BaselineSpec:
@@ -142,7 +146,7 @@ def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
     settings = journal.settings
     objective = settings.objective
     record = SearchRecord(
-        **unnumbered({kind: getattr(settings, kind) for kind in KINDS}),
+        **{kind: portable(getattr(settings, kind)) for kind in KINDS},
         objective=objective.form,
         targets=objective.targets,
         exponents=objective.exponents,

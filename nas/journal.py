@@ -26,11 +26,11 @@ from nas.record import RunRecord, check_time, plain_json, readable, whole
 from nas.search_loop import SearchEvents, SearchSettings
 from nas.trial import Batch, Completion, History, Trial
 from search_spaces import MnasError, Selection, Space
-from search_spaces.plugins import code_options, refuse_code, unnumbered
+from search_spaces.plugins import KINDS, code_options, portable, refuse_code
 from search_spaces.serialization import from_dict
 
-# Entry of the table ``run`` with the digest of the evaluator's data; missing if its answers depend on none.
-FINGERPRINT = "fingerprint"
+# Name of the evaluator's data beside the files whose content a run depends on.
+_DATA = "data of the evaluator"
 
 
 class Journal(RunRecord, SearchEvents):
@@ -42,6 +42,7 @@ class Journal(RunRecord, SearchEvents):
     file_name = FILE_NAME
     schema = SCHEMA
     own_tables = TABLES
+    outcomes = "completions"
 
     # --- opening --------------------------------------------------------------------------------------------------
 
@@ -64,9 +65,7 @@ class Journal(RunRecord, SearchEvents):
         Raises:
             MnasError: the folder already holds a run or anything else, or cannot be created.
         """
-        known = load_evaluator(settings.evaluator, settings.space).fingerprint
-        others = {FINGERPRINT: known} if known else {}
-        return cls._created(folder, settings.as_dict(), execution or Execution(), beside, **others)
+        return cls._created(folder, settings.as_dict(), execution or Execution(), beside)
 
     @classmethod
     def resume(
@@ -77,6 +76,7 @@ class Journal(RunRecord, SearchEvents):
         changes: Mapping[str, Any] | None = None,
         trials: int | None = None,
         names: Mapping[str, str] | None = None,
+        accept_changes: bool = False,
     ) -> Journal:
         """Open the journal of a run to resume it.
 
@@ -86,11 +86,15 @@ class Journal(RunRecord, SearchEvents):
             changes: fields of the execution that differ from the last session.
             trials: new number of trials of the whole run.
             names: as in `open`.
+            accept_changes: whether files that the run depends on may have changed.
 
         Raises:
             MnasError: as in `open`; another process is writing to it, or a change breaks its rule.
         """
         with cls.open(folder, allow_code=allow_code, names=names) as journal:
+            if accept_changes:
+                journal._refuse_code()
+                journal.check_contents(accept=True)
             settings = journal.settings
             execution = execution_of(changes or {}, journal.execution.as_dict())
             if trials is not None:
@@ -104,17 +108,28 @@ class Journal(RunRecord, SearchEvents):
         """The settings.
 
         Raises:
-            MnasError: a setting breaks its rule, or names a Python file that may not run.
+            MnasError: a setting breaks its rule, names a Python file that may not run, or a file that has changed.
         """
-        stored: dict[str, Any] = self._entries["settings"]
+        self._refuse_code()
+        self.check_contents()
+        return from_dict(SearchSettings, self.plain_settings, "settings")
+
+    def _refuse_code(self) -> None:
         if not self._allow_code:
-            refuse_code(stored.values(), f"run: {self.file.parent}")
-        settings = from_dict(SearchSettings, stored, "settings")
-        known = self._entries.get(FINGERPRINT, "")
-        if known and load_evaluator(settings.evaluator, settings.space).fingerprint != known:
-            changed = f"{settings.evaluator} has changed since the run was started"
-            raise MnasError(f"{self.file}: {changed}; restore it, or start a new run")
-        return settings
+            refuse_code(self.plain_settings.values(), f"run: {self.file.parent}")
+
+    @classmethod
+    def _contents(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        found = super()._contents(settings)
+        data = load_evaluator(settings["evaluator"], settings["space"]).fingerprint
+        return {**found, _DATA: data} if data else found
+
+    def _elsewhere(self, name: str) -> str:
+        setting = next(key for key, value in self.plain_settings.items() if value == name)
+        return f"put it back, or say where it is now: {self._resume_command()} --{setting} FILE"
+
+    def _acceptance(self) -> str:
+        return f"restore it, start a new run, or accept it: {self._resume_command()} --accept-changes"
 
     @cached_property
     def objective(self) -> Objective:
@@ -302,7 +317,9 @@ class Journal(RunRecord, SearchEvents):
 
     def digest(self) -> str:
         """SHA-256 (16 digits) of settings and trials, without what differs between equal runs (times, order)."""
-        total = hashlib.sha256(json.dumps(unnumbered(self.settings.as_dict()), sort_keys=True).encode())
+        # Equal wherever the files are that the settings name.
+        settings = {**self.settings.as_dict(), **{kind: portable(getattr(self.settings, kind)) for kind in KINDS}}
+        total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         with readable(self.file):
             for row in self._connection.execute(f"SELECT {COLUMNS} FROM trials WHERE position IS NOT NULL"):
                 total.update(json.dumps(row).encode())

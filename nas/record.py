@@ -15,6 +15,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,8 +27,8 @@ from baselines.training.folder import SETTINGS as TRAINING_FILE
 from nas.executors.base import Execution
 from search_spaces import MnasError
 from search_spaces.errors import one_line
-from search_spaces.plugins import OBJECT, unnumbered
-from search_spaces.serialization import from_dict
+from search_spaces.plugins import OBJECT, file_named, unnumbered
+from search_spaces.serialization import digest_of_file, from_dict
 
 TABLES = """
 CREATE TABLE run (              -- what the run is
@@ -45,6 +46,8 @@ CREATE TABLE sessions (         -- each time that a process worked on it
     reason TEXT                 -- complete, interrupted, or the error that ended it
 ) STRICT;
 """
+# Entries of the table ``run``: digests of the files that the settings name, and their changes that were accepted.
+CONTENTS, CHANGES = "contents", "changes"
 # Subfolder of a search in which its exponents are measured (`nas.studies.calibration`).
 PILOTS = "pilots"
 # Files that identify a folder, with the kind of its run and the commands that read it.
@@ -66,6 +69,25 @@ class RecordError(MnasError):
     """A record can no longer be written; what was written before is intact."""
 
 
+@dataclass(frozen=True)
+class Change:
+    """A file that changed after a run was started, and was accepted.
+
+    Attributes:
+        name: name that stands for it.
+        before, after: digests of its content, 16 digits.
+        done: number of results until then.
+    """
+
+    name: str
+    before: str
+    after: str
+    done: int
+
+    def __str__(self) -> str:
+        return f"{one_line(self.name)} changed after {self.done:,} results, which may not be comparable with later ones"
+
+
 class RunRecord:
     """A record, open for reading or writing.
 
@@ -76,17 +98,19 @@ class RunRecord:
         file_name: its name.
         schema: version of the tables.
         own_tables: SQL of the tables beside `TABLES`.
+        outcomes: name of the table with a row for each result.
     """
 
     file_name: ClassVar[str]
     schema: ClassVar[int]
     own_tables: ClassVar[str]
+    outcomes: ClassVar[str]
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         file: Path,
-        entries: Mapping[str, Any],
+        entries: dict[str, Any],
         lock: int | None = None,
         session: int = 0,
         *,
@@ -128,7 +152,6 @@ class RunRecord:
         settings: Mapping[str, Any],
         execution: Execution,
         beside: Collection[str] = (),
-        **others: str,
     ) -> Self:
         """Create the folder and an empty record in it.
 
@@ -137,7 +160,6 @@ class RunRecord:
             settings: settings that determine the run.
             execution: where and how it runs in this session.
             beside: names of files and folders that may already exist in the folder.
-            others: further facts about the run, by name.
 
         Raises:
             MnasError: the folder already holds a run or anything else, or cannot be created.
@@ -147,7 +169,8 @@ class RunRecord:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MnasError(f"out: {folder} cannot be created ({error.strerror}); choose another folder") from None
-        entries = {"schema": cls.schema, "settings": settings, "versions": versions(), **others}
+        contents = cls._contents(settings)
+        entries = {"schema": cls.schema, "settings": settings, "versions": versions(), CONTENTS: contents}
         file, lock = folder / cls.file_name, cls._own(folder)
         try:
             connection = _connect_to_write(file)
@@ -187,8 +210,10 @@ class RunRecord:
         try:
             connection = _connect_to_write(folder / cls.file_name)
             with connection:
-                values = (json.dumps(unnumbered(entries["settings"])),)
-                connection.execute("UPDATE run SET value = ? WHERE key = 'settings' AND value != ?", (*values, *values))
+                for key in ("settings", CONTENTS, CHANGES):
+                    if key in entries:
+                        values = (key, json.dumps(unnumbered(entries[key])))
+                        connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", values)
                 session = _begin(connection, execution)
         except sqlite3.Error as error:
             os.close(lock)
@@ -203,7 +228,8 @@ class RunRecord:
         Args:
             folder: folder of the run.
             allow_code: whether Python files that the record names may run (`search_spaces.plugins`).
-            names: names in this process of the objects that stand for settings, by the name of the setting.
+            names: names that stand for settings from now on, by the name of the setting: those of objects in this
+                process, and the new places of files that were moved.
 
         Raises:
             MnasError: the folder holds no such run, or its record cannot be read.
@@ -227,11 +253,7 @@ class RunRecord:
                 if not isinstance(entries.get("settings"), dict) or not isinstance(entries.get("versions"), dict):
                     raise ValueError("its settings are missing")
                 for setting, name in (names or {}).items():
-                    stored = entries["settings"].get(setting)
-                    if not str(stored).startswith(OBJECT):
-                        needless = f"the run uses {one_line(str(stored))}, which needs no object"
-                        raise MnasError(f"{setting}: {needless}; remove {setting}")
-                    entries["settings"][setting] = name
+                    _rename(entries, setting, name)
         except BaseException:
             connection.close()
             raise
@@ -252,6 +274,48 @@ class RunRecord:
         raise MnasError(f"run: {folder} is being written by {owner}; wait for it, or stop it first")
 
     # --- what the run is ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _contents(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Digests of what settings name and results depend on: Python files and tables, by their names."""
+        given = (settings.get(key, ()) for key in ("space", "evaluator", "controller", "controllers"))
+        names = [name for value in given for name in ([value] if isinstance(value, str) else value)]
+        return {name: digest_of_file(file) for name in names if (file := file_named(name))}
+
+    def check_contents(self, *, accept: bool = False) -> None:
+        """Raise `MnasError` if a file that the settings name is not what it was when the run was started.
+
+        Args:
+            accept: whether changes are accepted; the record then keeps them when it is resumed.
+        """
+        known: Mapping[str, str] = self._entries.get(CONTENTS, {})
+        for name in known:
+            if (file := file_named(name)) and not file.exists():
+                raise MnasError(f"{self.file}: {file} is gone; {self._elsewhere(name)}")
+        now = self._contents(self.plain_settings)
+        for name, before in known.items():
+            if now.setdefault(name, "") == before:
+                continue
+            if not accept:
+                what = file_named(name) or name
+                raise MnasError(f"{self.file}: {what} has changed since the run was started; {self._acceptance()}")
+            done = self._number(f"SELECT count(*) FROM {self.outcomes}")
+            change = Change(name, before, now[name], int(done))
+            self._entries[CHANGES] = [asdict(each) for each in (*self.changes(), change)]
+            self._entries[CONTENTS] = {**self._entries[CONTENTS], name: now[name]}
+
+    def changes(self) -> tuple[Change, ...]:
+        """Changes that were accepted, in order."""
+        with readable(self.file):
+            return tuple(Change(**change) for change in self._entries.get(CHANGES, []))
+
+    def _elsewhere(self, name: str) -> str:
+        """What to do about a file that is not where it was."""
+        return "put it back, or start a new run"
+
+    def _acceptance(self) -> str:
+        """What to do about a file that has changed."""
+        return "restore it, or start a new run"
 
     @property
     def plain_settings(self) -> Mapping[str, Any]:
@@ -400,6 +464,19 @@ def _written_down(tables: str) -> set[tuple[str, str, str]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(tables)
         return set(connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+
+
+def _rename(entries: Mapping[str, Any], setting: str, name: str) -> None:
+    """Let another name stand for a setting. Raises `MnasError` if the setting needs none."""
+    stored = str(entries["settings"].get(setting))
+    was_object, is_object = stored.startswith(OBJECT), name.startswith(OBJECT)
+    if was_object != is_object or not (is_object or (file_named(stored) and file_named(name))):
+        rule = "which needs no object" if is_object else f"and {one_line(name)} is not that"
+        raise MnasError(f"{setting}: the run uses {one_line(stored)}, {rule}; remove {setting}")
+    entries["settings"][setting] = name
+    contents = entries.get(CONTENTS, {})
+    if stored in contents:
+        contents[name] = contents.pop(stored)
 
 
 def _no_run(folder: Path, wanted: str) -> MnasError:

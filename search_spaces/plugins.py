@@ -4,6 +4,7 @@
   ``controller``).
 - a name that an installed package declares as an entry point of the group ``mnas.spaces``, ``mnas.evaluators`` or
   ``mnas.controllers``.
+- ``table:FILE``: an evaluator's table of measurements (`nas.evaluators.table`).
 - ``object:NAME``: an object that was given in Python; the name is known only in that process.
 
 A Python file is code, so it runs only if the user named it: a journal that names one is not opened until the user
@@ -31,6 +32,7 @@ MODULE_PREFIX = "mnas_plugin_"
 KINDS = ("space", "evaluator", "controller")
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?")
 OBJECT = "object:"
+TABLE_OF = "table:"
 _NUMBER = re.compile(r"#\d+$")
 _objects: dict[tuple[str, str], object] = {}
 
@@ -79,6 +81,32 @@ def object_named(kind: str, name: str) -> object | None:
 def is_code(name: str) -> bool:
     """Whether a name stands for something in a Python file."""
     return _FILE.fullmatch(name) is not None
+
+
+def _parts(name: str) -> tuple[str, str, str] | None:
+    """A name that stands for a file, as what precedes the path, the path, and what follows it."""
+    if name.startswith(TABLE_OF):
+        return TABLE_OF, name.removeprefix(TABLE_OF), ""
+    match = _FILE.fullmatch(name)
+    return ("", match["file"], f":{match['name']}" if match["name"] else "") if match else None
+
+
+def file_named(name: str) -> Path | None:
+    """The file that a name stands for, code or a table; None if it stands for something else."""
+    parts = _parts(name)
+    return None if parts is None else Path(parts[1])
+
+
+def located(name: str) -> str:
+    """The name with the absolute path of its file, if it stands for one: a run may be resumed from any folder."""
+    parts = _parts(name)
+    return name if parts is None else f"{parts[0]}{Path(parts[1]).absolute()}{parts[2]}"
+
+
+def portable(name: str) -> str:
+    """The name as it may be shown to others: of a file without its folder, of an object without its number."""
+    parts = _parts(name)
+    return str(unnumbered(name)) if parts is None else f"{parts[0]}{Path(parts[1]).name}{parts[2]}"
 
 
 def code_options(names: Iterable[str]) -> list[str]:

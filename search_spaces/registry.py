@@ -8,7 +8,7 @@ from functools import cache
 from search_spaces.efficientnet import efficientnet_space
 from search_spaces.errors import MnasError
 from search_spaces.mnasnet import mnasnet_b0_space, mnasnet_space
-from search_spaces.plugins import load_plugin, made, name_object, object_named
+from search_spaces.plugins import load_plugin, located, made, name_object, object_named
 from search_spaces.space import Space
 from search_spaces.stage_space import StageSpace
 
@@ -51,7 +51,7 @@ def _load_space(name: str) -> Space:
 def name_of_space(given: str | Space) -> str:
     """The name under which `load_space` finds a space; a user's own is named as an object."""
     if isinstance(given, str):
-        return given
+        return located(given)
     if given.name in SPACES and load_space(given.name) is given:
         return given.name
     return name_object("space", given, given.name)

@@ -219,6 +219,11 @@ def read_bytes(file: Path, limit: int, kind: str) -> bytes:
     return raw
 
 
+def digest_of_file(file: Path) -> str:
+    """SHA-256 of a file's content, 16 digits. Raises `MnasError` if it cannot be read, or is a device or a pipe."""
+    return hashlib.sha256(read_bytes(file, 2**31, "table or Python file")).hexdigest()[:16]
+
+
 def read_text(file: Path, limit: int = MAX_FILE_BYTES, kind: str = "spec") -> str:
     """Return the text of a UTF-8 file.
 

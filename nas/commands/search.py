@@ -28,7 +28,8 @@ from nas.found import Found
 from nas.journal import resume_command
 from nas.runs import look_at
 from nas.views import search as view
-from search_spaces import SPACES
+from search_spaces import SPACES, MnasError
+from search_spaces.plugins import KINDS
 
 # Arguments of `nas.api.search` that become options of the same name.
 OPTIONS = ("space", "evaluator", "controller", "objective", "exponent", "trials", "seed", "out")
@@ -54,7 +55,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=Path,
         metavar="RUN",
-        help="resume a run; --trials is then the total number of trials",
+        help="resume a run; --trials is then the total number of trials, and --space, --evaluator and --controller say "
+        "where its files are now",
     )
     proxy = parser.add_argument_group("training of --evaluator train")
     add_data(proxy)
@@ -62,6 +64,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     choices = {"executor": EXECUTORS}
     add_options(parser, Execution, title="where trials run", choices=choices, defaults=DEFAULTS)
     parser.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="with --resume: go on although a table or Python file has changed since the run was started; it is noted",
+    )
     add_json(parser)
 
 
@@ -91,17 +98,21 @@ def _searched(arguments: argparse.Namespace) -> Found:
         values["evaluator"] = evaluator_of(arguments.data or "", ProxyOptions(**proxy))
     else:
         refuse(arguments, ("data", *proxy), "{} needs --evaluator train")
+    if arguments.accept_changes:
+        raise MnasError("--accept-changes: needs --resume RUN; add it")
     return nas.api.search(targets=given_targets(arguments), execution=given(arguments, Execution), **values)
 
 
 def _resumed(arguments: argparse.Namespace) -> Found:
-    """Resume a run with its own settings; the number of trials and the execution may change."""
-    fixed = [name for name in OPTIONS if name != "trials"]
+    """Resume a run with its own settings; the number of trials, the execution and the places of files may change."""
+    changeable = ("trials", *KINDS)
+    fixed = [name for name in OPTIONS if name not in changeable]
     reason = "{} cannot be combined with --resume, which uses the settings of the run"
     refuse(arguments, ("target_macs", "target", *fixed, "data", *(f.name for f in fields(ProxyOptions))), reason)
     return nas.api.resume(
         arguments.resume,
-        trials=vars(arguments).get("trials"),
+        **{name: vars(arguments)[name] for name in changeable if name in arguments},
         execution=given(arguments, Execution),
         allow_code=arguments.allow_code,
+        accept_changes=arguments.accept_changes,
     )

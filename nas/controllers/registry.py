@@ -13,7 +13,7 @@ from nas.controllers.random import RandomController
 from nas.controllers.reinforce import ReinforceController
 from nas.objective import Objective
 from search_spaces import MnasError, Space
-from search_spaces.plugins import load_plugin, name_object, object_named
+from search_spaces.plugins import load_plugin, located, name_object, object_named
 
 
 def _bayesian(space: Space, objective: Objective, seed: int) -> Controller:
@@ -65,7 +65,7 @@ def name_of_controller(given: str | ControllerFactory) -> str:
         TypeError: it is neither a name nor a class or function.
     """
     if isinstance(given, str):
-        return given
+        return located(given)
     if not callable(given):
         raise TypeError(f"controller: expected a name or a Controller class, got {type(given).__name__}")
     built_in = next((name for name, factory in CONTROLLERS.items() if factory is given), None)

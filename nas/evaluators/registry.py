@@ -15,7 +15,7 @@ from nas.evaluators.imagenet import ImageNetPredictor
 from nas.evaluators.table import PREFIX, TableEvaluator
 from search_spaces import SPACES, Architecture, FieldError, MnasError, Space, StageSpace, load_space
 from search_spaces.errors import shorten
-from search_spaces.plugins import OBJECT, load_plugin, made, name_object, object_named
+from search_spaces.plugins import OBJECT, load_plugin, located, made, name_object, object_named
 from search_spaces.registry import TABLE
 
 TRAIN = "train:"
@@ -89,7 +89,7 @@ def name_of_evaluator(given: str | Evaluator | type[Evaluator]) -> str:
         TypeError: it is neither a name nor an evaluator.
     """
     if isinstance(given, str):
-        return given
+        return located(given)
     named = given.__qualname__ if isinstance(given, type) else type(given).__qualname__
     evaluator = made(given, "evaluator", named) if isinstance(given, type) else given
     if not isinstance(evaluator, Evaluator):

@@ -14,7 +14,6 @@ has not tried yet (`nas.search_loop`).
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,13 +24,13 @@ import numpy as np
 
 from baselines.text import counted
 from nas.evaluators.base import Evaluator, Metrics, Network
-from nas.evaluators.table_file import MAX_FILE_BYTES, Row, fault, is_empty, number_of, read_table
+from nas.evaluators.table_file import Row, fault, is_empty, number_of, read_table
 from nas.evaluators.table_space import Columns, table_space
 from search_spaces import FieldError, MnasError, Space
-from search_spaces.serialization import read_bytes
+from search_spaces.plugins import TABLE_OF
 from search_spaces.space import Indices
 
-PREFIX = "table:"
+PREFIX = TABLE_OF
 
 
 class TableEvaluator(Evaluator):
@@ -59,7 +58,6 @@ class TableEvaluator(Evaluator):
         self._measured: dict[bytes, dict[int, Metrics]] = {}
         names, numbered = read_table(file)
         lines = list(numbered)
-        self.fingerprint = hashlib.sha256(read_bytes(file, MAX_FILE_BYTES, "table")).hexdigest()[:16]
         self._check_columns(names, () if space is None else space.labels)
         rows = [(number, row) for number, row in lines if row.get("state", "done") == "done"]
         if not rows:

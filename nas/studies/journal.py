@@ -63,6 +63,7 @@ class StudyJournal(RunRecord):
     file_name = STUDY_FILE
     schema = 1
     own_tables = TABLES
+    outcomes = "results"
     resume_command = "run the study again"
 
     @classmethod
@@ -96,6 +97,7 @@ class StudyJournal(RunRecord):
         """
         with cls.open(folder, allow_code=allow_code) as journal:
             execution = execution_of(changes, journal.execution.as_dict())
+            journal.check_contents()
             return cls._resumed(folder, journal.plain_settings, execution, journal, allow_code=allow_code)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from nas.studies.searches import search_in
 from nas.trial import best_trial
 from search_spaces import MnasError, architecture_cost, load_stage_space
 from search_spaces.architecture import check_int
-from search_spaces.plugins import OBJECT, code_options, refuse_code
+from search_spaces.plugins import OBJECT, code_options, located, refuse_code
 from search_spaces.serialization import from_dict
 
 REFERENCES = ("efficientnet_b0", "mnasnet_a1")
@@ -182,6 +182,12 @@ def rediscover(folder: Path, settings: RediscoverySettings, execution: Mapping[s
         KeyboardInterrupt: it was stopped; it can be resumed.
         MnasError: the evaluator cannot judge B0, a search fails, or the folder holds something else.
     """
+    settings = replace(
+        settings,
+        space=located(settings.space),
+        evaluator=located(settings.evaluator),
+        controllers=tuple(map(located, settings.controllers)),
+    )
     reference = _reference(settings.evaluator, settings.space)
     study = rediscovery_study(folder, settings)
     here = any(name.startswith(OBJECT) for name in settings.names)

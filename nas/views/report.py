@@ -32,6 +32,7 @@ from nas.found import REFERENCE, spec_name, spec_of_trial
 from nas.front import pareto_front
 from nas.journal import Journal
 from nas.objective import NO_TARGET, Objective, cost_text
+from nas.record import Change
 from nas.runs import Run, look_at
 from nas.search_loop import SearchSettings
 from nas.trial import Trial, best_trial
@@ -78,6 +79,7 @@ class Report:
         spans: start and end of each session, in seconds since 1970, UTC.
         versions: versions of the packages in the last session, by name.
         digest: digest of settings and trials, 16 digits.
+        changes: changes of the run's files that were accepted.
         trials: completed trials, in the order of completion.
         best: best trial.
         comparison: best network beside published B0.
@@ -94,6 +96,7 @@ class Report:
     spans: tuple[tuple[float, float], ...]
     versions: dict[str, str]
     digest: str
+    changes: tuple[Change, ...]
     trials: tuple[Trial, ...]
     best: Trial
     comparison: Comparison
@@ -187,6 +190,7 @@ def report(journal: Journal) -> Report:
         spans=tuple(journal.spans()),
         versions=dict(journal.session()["versions"]),
         digest=journal.digest(),
+        changes=journal.changes(),
         trials=tuple(trials),
         best=best,
         comparison=comparison,
@@ -300,7 +304,7 @@ def _again(report: Report) -> str:
 
 
 def _again_notes(report: Report) -> list[str]:
-    return notes(report.settings, report.execution, report.versions, report.digest)
+    return notes(report.settings, report.execution, report.versions, report.digest, report.changes)
 
 
 def _asked(report: Report) -> list[Fact]:
@@ -364,6 +368,7 @@ def data(report: Report) -> dict[str, Any]:
             "command": _again(report),
             "versions": report.versions,
             "digest": report.digest,
+            "changes": [asdict(change) for change in report.changes],
         },
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from baselines.text import command
 from nas.executors.base import Execution
 from nas.objective import FORMS, Objective
+from nas.record import Change
 from nas.search_loop import SearchSettings
 from search_spaces.plugins import is_code
 
@@ -45,12 +46,19 @@ def search_command(
     return command("search", *words)
 
 
-def notes(settings: SearchSettings, execution: Execution, versions: Mapping[str, str], digest: str) -> list[str]:
+def notes(
+    settings: SearchSettings,
+    execution: Execution,
+    versions: Mapping[str, str],
+    digest: str,
+    changes: Iterable[Change] = (),
+) -> list[str]:
     """Notes on what the command leaves out.
 
     Args:
         versions: versions of the packages that the search ran with, by name.
         digest: digest of settings and trials (`nas.journal.Journal.digest`).
+        changes: changes of files that were accepted.
     """
     objective, found = settings.objective, []
     below, above = objective.exponents
@@ -62,6 +70,7 @@ def notes(settings: SearchSettings, execution: Execution, versions: Mapping[str,
         found.append("With several workers, trials complete in another order, so the search may go differently.")
     if any(map(is_code, settings.names)):
         found.append("It needs the Python files that it names, unchanged.")
+    found += [f"{change}." for change in changes]
     found.append(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     found.append(f"Digest of settings and trials: {digest}. The same search gives the same digest.")
     return found

@@ -27,6 +27,7 @@ def data(found: Found) -> dict[str, Any]:
     """Settings, counts and the best trial; its spec and comparison with B0, or its choices and place in a table."""
     best = found.best
     run = {"out": str(found.folder), "settings": found.settings.as_dict(), "trials": found.done, "failed": found.failed}
+    run["changes"] = [asdict(change) for change in found.changes]
     trial = {"trial": best.number, "reward": best.reward}
     if found.spec is None:
         choices = choices_view.data(found.space, found.evaluator, found.settings.objective, best)
@@ -67,6 +68,7 @@ def _found_lines(found: Found) -> Iterator[RenderableType]:
         yield cost_text(cost_metric(target.cost, found.space), target, cost)
     if not objective.meets(best.costs):
         yield missed_text(objective)
+    yield from (labelled("Note:", f"{change}.") for change in found.changes)
     if found.failed:
         failed = f"{found.failed} of {counted(found.done, 'trial')} failed"
         yield pointer(f"{failed}:", command("trials", found.folder, "--failed"))

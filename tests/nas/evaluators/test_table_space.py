@@ -481,7 +481,7 @@ def test_a_table_that_was_changed_is_noticed(tmp_path: Path, macro: list[Row]) -
     write(file, [{**row, "latency_ms": row["latency_ms"] + 1} for row in macro])
     with (
         Journal.open(tmp_path / "run") as journal,
-        pytest.raises(MnasError, match="has changed since the run was started; restore it"),
+        pytest.raises(MnasError, match=r"macro\.csv has changed since the run was started; restore it"),
     ):
         list(journal.trials())
 
