@@ -209,12 +209,13 @@ def read_bytes(file: Path, limit: int, kind: str) -> bytes:
         # Opening a pipe waits for its other end, and a device never ends.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
                 raise MnasError(f"{file}: not a file but a device or a pipe; check the path")
-            raw = stream.read(limit + 1)
+            raw = stream.read(limit + 1) if state.st_size <= limit else None
     except OSError as error:
         raise MnasError(f"{file}: cannot be read ({error.strerror}); check the path") from None
-    if len(raw) > limit:
+    if raw is None or len(raw) > limit:
         raise MnasError(f"{file}: larger than {limit} bytes, so it is not a {kind}; check the path")
     return raw
 

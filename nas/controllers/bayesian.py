@@ -96,7 +96,8 @@ class BayesianController(Controller):
         While batches find nothing better, every second one doubles the optimism (2, 4, 8σ) and those between use 1σ:
         once the neighbourhood of the best network is exhausted, only a candidate with a large σ can lead out of it.
         """
-        return 1.0 if self._stale_batches % 2 else min(2.0 ** (self._stale_batches // 2), MAX_OPTIMISM)
+        doublings = min(self._stale_batches // 2, 64)  # a search may stay without progress for thousands of batches
+        return 1.0 if self._stale_batches % 2 else min(2.0**doublings, MAX_OPTIMISM)
 
     def _choose(self, count: int) -> Indices:
         model, optimism = self._model(), self._optimism()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -13,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.errors import MnasError
+from search_spaces.serialization import read_bytes
 
 Parts = dict[str, tuple[Any, NDArray[np.int64]]]
-# No file of these data sets is larger. A larger one is refused before it fills the memory.
+# No file of these data sets, unpacked, and no archive in total is larger. A larger one is refused before it fills the
+# memory.
 MAX_BYTES = 2**30
+# Of the sides of images in IDX files.
+MAX_SIDE = 4096
 
 
 def read_idx(folder: Path) -> tuple[list[str], Parts]:
@@ -48,17 +54,27 @@ def _find_file(folder: Path, pattern: str) -> Path:
 
 
 def _read_idx_file(file: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Values of an IDX file of bytes: magic 0x0008NN, N sizes of four bytes, then the values."""
+    """Values of an IDX file of bytes: magic 0x0008NN, N sizes of four bytes, then the values.
+
+    Raises:
+        MnasError: it is not such a file, or cannot be read.
+    """
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            content = stream.read(MAX_BYTES)
+        content = read_bytes(file, MAX_BYTES, "part of a data set")
+        if file.suffix == ".gz":
+            with gzip.open(io.BytesIO(content)) as stream:
+                content = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise MnasError(f"data: {file} cannot be read ({error}); download it again") from None
+    if len(content) > MAX_BYTES:
+        raise MnasError(f"data: {file} unpacks to more than {MAX_BYTES} bytes; no data set of this kind has so many")
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes((0, 0, 8, dimensions)):
         raise MnasError(f"data: {file}: expected an IDX file of bytes with {dimensions} dimensions; download it again")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4))
-    if len(content) - header != np.prod(shape, dtype=object):
+    if not all(1 <= side <= MAX_SIDE for side in shape[1:]):
+        raise MnasError(f"data: {file} has images of {shape[1]} x {shape[2]} px, expected sides of 1 to {MAX_SIDE}")
+    if len(content) - header != math.prod(shape):
         raise MnasError(f"data: {file} has the shape {shape} but {len(content) - header} values; download it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -105,17 +121,29 @@ def read_cifar(source: Path) -> tuple[list[str], Parts]:
     return class_names if len(class_names) == num_classes else [str(label) for label in range(num_classes)], parts
 
 
+_CIFAR_FILES = {name for *_, train, test, names in _CIFAR.values() for name in (*train, *test, names)}
+
+
 def _folder_members(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of CIFAR in a folder, by name."""
+    left = MAX_BYTES
     for file in sorted([*folder.rglob("*.bin"), *folder.rglob("*.txt")]):
-        if file.stat().st_size <= MAX_BYTES:
-            yield file.name, file.read_bytes()
+        if file.name in _CIFAR_FILES and file.is_file():
+            content = read_bytes(file, left, "part of CIFAR")
+            left -= len(content)
+            yield file.name, content
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of CIFAR in an archive, by name. What else it holds is not kept, but must be unpacked to be passed."""
+    total = 0
     with tarfile.open(archive) as opened:
         for member in opened:
+            total += member.size
+            if total > MAX_BYTES:
+                raise MnasError(f"data: {archive} unpacks to more than {MAX_BYTES} bytes, so it is not CIFAR")
             name = member.name.rsplit("/", 1)[-1]
-            if member.isfile() and name.endswith((".bin", ".txt")) and member.size <= MAX_BYTES:
+            if member.isfile() and name in _CIFAR_FILES:
                 stream = opened.extractfile(member)
                 assert stream is not None
                 yield name, stream.read()

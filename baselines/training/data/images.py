@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
 import struct
 import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +40,16 @@ BLOCK = 1024
 PROGRESS_SECONDS = 10.0
 # Errors of a disk, a network or a process, which do not mean that the image is damaged.
 TEMPORARY_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT)
+
+# The decoders that are used, whatever a file's name says: some of Pillow's others start programs (Ghostscript).
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+# A decoder needs about ten bytes a pixel, and a file of half a megabyte may have hundreds of megapixels. A larger JPEG
+# is decoded at a fraction of its sides; a larger image of another format is not decoded.
+MAX_PIXELS = 2**26
+# Larger images are decoded one at a time.
+LARGE_PIXELS = 2**23
+
+_ONE_LARGE = threading.Lock()
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -113,32 +127,62 @@ class Files:
 
     def size(self, index: int) -> tuple[int, int]:
         """As `Images`; a JPEG is read to its end, but decoded at an eighth of its sides."""
-        from PIL import Image, ImageOps
+        from PIL import ImageOps
 
         file = self._files[index]
-        with reading(str(file)), Image.open(file) as image:
+        with opened(file, str(file)) as image:
             size = image.size
             image.draft(None, (1, 1))
             ImageOps.exif_transpose(image).load()
         return size
 
 
-def decode(file: Path) -> Pixels:
-    """An image file as uint8 of shape (height, width, 3), upright. Raises an `OSError` that names it."""
+def decode(source: Path | bytes, name: str = "") -> Pixels:
+    """An image as uint8 of shape (height, width, 3), upright. Raises an `OSError` that names it.
+
+    Args:
+        source: image file, or its content.
+        name: name for the message; by default the file's.
+    """
+    with opened(source, name or str(source)) as image:
+        if _pixels(image) > MAX_PIXELS:  # a JPEG
+            image.draft(None, (math.isqrt(MAX_PIXELS * image.width // image.height), 1))
+        return pixels_of(image)
+
+
+@contextmanager
+def opened(source: Path | bytes, name: str) -> Iterator[Image]:
+    """An image whose content is still to be decoded; one of `FORMATS`, and not larger than memory allows.
+
+    Raises:
+        OSError: it cannot be read, here or inside; the message names it.
+        MnasError: as in `reading`.
+    """
     from PIL import Image
 
-    with reading(str(file)), Image.open(file) as image:
-        return pixels_of(image)
+    # Pillow warns of images that it could still decode; our own limit decides.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    with reading(name), Image.open(stream, formats=FORMATS) as image:
+        pixels = _pixels(image)
+        if pixels > MAX_PIXELS and image.format != "JPEG":
+            raise OSError(f"{pixels / 1e6:,.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are decoded")
+        with _ONE_LARGE if pixels > LARGE_PIXELS else nullcontext():
+            yield image
+
+
+def _pixels(image: Image) -> int:
+    return image.width * image.height
 
 
 def pixels_of(image: Image) -> Pixels:
     """A Pillow image as uint8 of shape (height, width, 3), upright."""
     from PIL import Image, ImageOps
 
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # Pillow would turn all values above 255 white
-        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    return np.asarray(upright.convert("RGB"))
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16"):  # Pillow would turn all values above 255 white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.training.data.images import pixels_of, reading
+from baselines.training.data.images import decode, pixels_of, reading
 from search_spaces.errors import MnasError, not_installed, shorten, unknown_name
 
 
@@ -39,8 +39,13 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        with reading(self.name(index)):
-            return pixels_of(self.rows[int(index)][self.column])
+        name = self.name(index)
+        with reading(name):
+            found = self.rows[int(index)][self.column]
+            if not isinstance(found, dict):
+                return pixels_of(found)
+            content, path = found["bytes"], found["path"]
+        return decode(Path(path) if content is None else content, name)
 
     def name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
@@ -84,6 +89,7 @@ def read_hugging_face(name: str) -> tuple[Sequence[str], Parts]:
     label = next((key for key, kind in features.items() if type(kind).__name__ == "ClassLabel"), None)
     if image is None or label is None:
         raise MnasError(f"data: hf:{name}: expected a column of images and a column of classes; use another data set")
+    found = found.cast_column(image, datasets.Image(decode=False))  # only our formats are decoded
     names = {"train": "train", "validation": "val", "valid": "val", "test": "test"}
     parts = {
         names[split]: (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import os
 import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ import torch
 from PIL import Image
 
 from baselines.training.batches import batches_of
+from baselines.training.data import images
 from baselines.training.data.images import cache_folder, decode
 from baselines.training.data.sources import ImageData, load_data, load_for_evaluation, stratified
 from search_spaces import MnasError
@@ -104,6 +107,37 @@ def test_names_of_files_that_cannot_be_read_are_their_paths(tmp_path: Path) -> N
     assert [Path(name) for name in load_data(str(root)).skipped] == [root / "red" / "000.png"]
 
 
+def test_only_images_are_decoded(tmp_path: Path) -> None:
+    """A file is what its content says: Pillow's decoder of PostScript would start a program."""
+    root = write_folders(tmp_path / "images")
+    Image.fromarray(pixels("red", 1, 16)[0]).save(root / "red" / "000.png", format="EPS")
+    (root / "red" / "001.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EOF\n")
+    Image.fromarray(pixels("red", 1, 16)[0]).save(root / "red" / "002.png", format="TGA")
+    Image.fromarray(pixels("red", 1, 16)[0]).save(root / "red" / "003.png", format="JPEG")
+    data = load_data(str(root))
+    assert sorted(Path(name).name for name in data.skipped) == ["000.png", "001.png", "002.png"]
+
+
+def test_a_small_file_with_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "images")
+    Image.new("1", (12_000, 12_000)).save(root / "red" / "000.png")
+    assert (root / "red" / "000.png").stat().st_size < 100_000
+    data = load_data(str(root))
+    assert [Path(name).name for name in data.skipped] == ["000.png"]
+    with pytest.raises(OSError, match=r"000\.png cannot be read \(144 megapixels; at most 67 are decoded\)"):
+        decode(root / "red" / "000.png")
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradient = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, 128, 3))
+    Image.fromarray(np.ascontiguousarray(gradient)).save(tmp_path / "photo.jpg", quality=95)
+    whole = decode(tmp_path / "photo.jpg")
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 128)
+    small = decode(tmp_path / "photo.jpg")
+    assert (whole.shape, small.shape) == ((256, 128, 3), (128, 64, 3))
+    assert np.abs(small[:, 0, 0] - whole[::2, 0, 0].astype(int)).max() <= 3
+
+
 @pytest.mark.parametrize(("side", "kind"), [(16, "png"), (200, "jpg"), (200, "png")])
 def test_truncated_images_are_found_before_training(tmp_path: Path, side: int, kind: str) -> None:
     root = tmp_path / "images"
@@ -184,10 +218,10 @@ def test_a_transient_fault_is_not_remembered(tmp_path: Path, monkeypatch: pytest
     root = write_folders(tmp_path / "images")
     opened = Image.open
 
-    def away(file: Path, *arguments: object) -> Image.Image:
+    def away(file: Path, **arguments: Any) -> Image.Image:
         if Path(file).parent.name == "red":
             raise OSError(errno.EIO, "Input/output error")
-        return opened(file, *arguments)  # type: ignore[arg-type]
+        return opened(file, **arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", away)
@@ -458,6 +492,33 @@ def flipped_byte(root: Path) -> None:
     (root / "train-images-idx3-ubyte.gz").write_bytes(content)
 
 
+def no_pixels(root: Path) -> None:
+    root.mkdir()
+    (root / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((5, 0, 0), dtype=np.uint8)))
+    (root / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(5, dtype=np.uint8)))
+
+
+def huge_sides(root: Path) -> None:
+    no_pixels(root)
+    (root / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\xff" * 12)
+
+
+def no_images_of_huge_sides(root: Path) -> None:
+    no_pixels(root)
+    (root / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8)
+
+
+def much_else(root: Path) -> None:
+    root.mkdir()
+    for number in range(1, 6):
+        (root / f"data_batch_{number}.bin").write_bytes(cifar_rows(20, 1, number))
+    for number in range(5):  # without blocks on the disk
+        (root / f"junk{number}.bin").touch()
+        os.truncate(root / f"junk{number}.bin", 2**30)
+    (root / "test_batch.bin").touch()
+    os.truncate(root / "test_batch.bin", 2**31)
+
+
 def half_a_batch(root: Path) -> None:
     root.mkdir()
     for number in range(1, 6):
@@ -477,6 +538,10 @@ def half_a_batch(root: Path) -> None:
         (two_each, r"class 'blue' of .* has 2 images, expected 3 or more \(train, test, val\)"),
         (damaged_val, "val of .* has no readable images"),
         (flipped_byte, "train-images-idx3-ubyte.gz cannot be read"),
+        (no_pixels, "has images of 0 x 0 px, expected sides of 1 to 4096"),
+        (huge_sides, "has images of 4294967295 x 4294967295 px"),
+        (no_images_of_huge_sides, "has images of 4294967295 x 4294967295 px"),
+        (much_else, "test_batch.bin: larger than .* bytes, so it is not a part of CIFAR"),
         (half_a_batch, "has 3000 bytes, not a multiple of 3073"),
     ],
 )
@@ -484,6 +549,16 @@ def test_data_that_cannot_be_used(tmp_path: Path, make: object, message: str) ->
     make(tmp_path / "images")  # type: ignore[operator]
     with pytest.raises(MnasError, match=message):
         load_data(str(tmp_path / "images"))
+
+
+def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    source = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(source, "w:gz", compresslevel=1) as archive:
+        member = tarfile.TarInfo("junk.bin")
+        member.size = 2**30 + 1
+        archive.fileobj.write(member.tobuf())  # type: ignore[union-attr]
+    with pytest.raises(MnasError, match="unpacks to more than 1073741824 bytes, so it is not CIFAR"):
+        load_data(str(source))
 
 
 @pytest.mark.parametrize(
