@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.costs.metrics import cost_function
 from nas.evaluators.base import Evaluator
@@ -29,7 +30,8 @@ class Proposer:
         self._objective = objective
         self._costs = [cost_function(target.cost, space) for target in objective.targets]
         known = evaluator.known_members(space)
-        self._untried = space.members if known is None else known
+        known = space.members if known is None else known
+        self._known = None if known is None else _Known(known, space.cardinalities)
 
     def propose(self, genotypes: Sequence[Genotype], first_number: int) -> tuple[list[bytes], list[Trial]]:
         """The networks' keys, equal for equal networks, and the trials of suggestions, numbered from ``first_number``.
@@ -39,8 +41,8 @@ class Proposer:
         if not genotypes:
             return [], []
         rows = self._space.canonical(self._space.indices(genotypes))
-        if self._untried is not None:
-            rows = self._nearest_untried(rows)
+        if self._known is not None:
+            rows = self._known.take_nearest(rows)
         columns = [cost(rows) for cost in self._costs]
         costs = np.stack(columns, axis=1).tolist() if columns else [()] * len(rows)
         trials = [
@@ -67,14 +69,51 @@ class Proposer:
             None if isinstance(outcome, Failure) else reward for outcome, reward in zip(outcomes, rewards, strict=True)
         ]
 
-    def _nearest_untried(self, rows: Indices) -> Indices:
-        """The nearest known member not tried yet for each row; each member is used once."""
-        assert self._untried is not None
-        chosen = []
-        for row in rows[: len(self._untried)]:
-            steps = np.abs(self._untried - row)
-            distance = (steps > 0).sum(axis=1) + steps.sum(axis=1) / (1 + self._space.cardinalities.sum())
-            nearest = int(distance.argmin())
-            chosen.append(self._untried[nearest])
-            self._untried = np.delete(self._untried, nearest, axis=0)
-        return np.array(chosen, dtype=np.int64).reshape(len(chosen), rows.shape[1])
+
+class _Known:
+    """The members that are known, and which of them were not tried yet; there may be a million.
+
+    Args:
+        rows: rows of indices of the members, of shape (count, choices).
+        cardinalities: number of values of each choice.
+    """
+
+    def __init__(self, rows: Indices, cardinalities: Indices) -> None:
+        self._rows, self._left = rows, len(rows)
+        self._untried = np.ones(len(rows), dtype=bool)
+        self._share = 1 / (1 + cardinalities.sum())
+        # A column at a time, in as few bytes as the values need: twenty times as fast as all rows at once.
+        self._columns = np.ascontiguousarray(rows.T.astype(np.int8 if cardinalities.max(initial=0) < 128 else np.int64))
+        self._order = np.argsort(self._keys(rows), kind="stable")
+        self._sorted = self._keys(rows)[self._order]
+
+    @staticmethod
+    def _keys(rows: Indices) -> NDArray[np.void]:
+        """A scalar for each row, equal for equal rows."""
+        rows = np.ascontiguousarray(rows)
+        return rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).reshape(-1)
+
+    def take_nearest(self, rows: Indices) -> Indices:
+        """The nearest member not tried yet for each row, while there are any; each member is taken once."""
+        chosen = [self._take(row) for row in rows[: self._left]]
+        self._left -= len(chosen)
+        return self._rows[chosen].reshape(len(chosen), rows.shape[1])
+
+    def _take(self, row: Indices) -> int:
+        key = self._keys(row[None])[0]
+        place = int(np.searchsorted(self._sorted, key))
+        found = int(self._order[place]) if place < len(self._sorted) and self._sorted[place] == key else -1
+        if found < 0 or not self._untried[found]:
+            found = self._nearest(row)
+        self._untried[found] = False
+        return found
+
+    def _nearest(self, row: Indices) -> int:
+        different, steps = np.zeros((2, self._columns.shape[1]), dtype=np.int32)
+        for column, value in zip(self._columns, row.tolist(), strict=True):
+            step = np.abs(column - column.dtype.type(value))
+            different += step > 0
+            steps += step
+        distance = different + steps * self._share
+        distance[~self._untried] = np.inf
+        return int(distance.argmin())
