@@ -17,9 +17,10 @@ from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Figure
 from baselines.statistics import wilson
 from baselines.threads import ThreadLimit
-from nas.evaluators.base import Evaluator, Metrics, checked
+from nas.evaluators.base import Evaluator, Metrics
 from nas.objective import Objective, make_objective
 from search_spaces import SPACES, Architecture, FieldError, Genotype, StageSpace, architecture_cost, load_stage_space
+from search_spaces.errors import reason_of
 
 # The reward with which B0 was found: EfficientNet (arXiv 1905.11946) section 4.
 PUBLISHED_OBJECTIVE: Objective = make_objective("soft", 400_000_000)
@@ -136,14 +137,11 @@ def judge(subject: Subject, evaluator: Evaluator, known: Mapping[str, Metrics] |
         return Judged(subject.name, subject, cost.macs, cost.params, known.get(subject.name), refusal, figures)
     try:
         evaluator.check(subject.architecture)
-        (found,) = evaluator.evaluate([subject.architecture])
-        metrics = checked(found)
-        if isinstance(metrics, str):
-            raise FieldError("evaluator", metrics)
+        (metrics,) = evaluator.evaluate([subject.architecture])
     except FieldError as error:
         return Judged(subject.name, subject, cost.macs, cost.params, None, str(error), figures)
-    except Exception as error:
-        return Judged(subject.name, subject, cost.macs, cost.params, None, f"{type(error).__name__}: {error}", figures)
+    except Exception as error:  # a user's code may fail in any way
+        return Judged(subject.name, subject, cost.macs, cost.params, None, reason_of(error), figures)
     return Judged(subject.name, subject, cost.macs, cost.params, metrics, None, figures)
 
 
@@ -245,10 +243,13 @@ class Comparison:
 
     @cached_property
     def ranks(self) -> list[Rank | None]:
-        """Rank of each network's soft reward among random members of the space; None if it has no reward."""
+        """Rank of each network's soft reward among random members; None if it has none, or members fail."""
         if self.space is None or self.reference.metrics is None or not self.evaluator.instant:
             return [None for _ in self.judged]
-        rewards = random_rewards(self.space, self.evaluator)
+        try:
+            rewards = random_rewards(self.space, self.evaluator)
+        except Exception:  # a user's evaluator need not judge every network that it was not asked for
+            return [None for _ in self.judged]
         return [None if judged.reward is None else rank(judged.reward, rewards) for judged in self.judged]
 
     def __repr__(self) -> str:

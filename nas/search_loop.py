@@ -20,7 +20,7 @@ from typing import Any
 
 from baselines.threads import ThreadLimit
 from nas.controllers.base import Controller
-from nas.controllers.registry import check_controller, make_controller
+from nas.controllers.registry import CONTROLLERS, check_controller, make_controller
 from nas.costs.metrics import check_target
 from nas.evaluators.base import Evaluator, Metrics, Network
 from nas.evaluators.registry import check_judges, load_evaluator, space_of
@@ -32,6 +32,8 @@ from nas.proposer import Proposer
 from nas.trial import Batch, Completion, History, Trial
 from search_spaces import MnasError
 from search_spaces.architecture import check_int
+from search_spaces.errors import reason_of
+from search_spaces.guard import guarded
 
 # If the evaluator fails this often in a row, more trials will not help.
 MAX_FAILURES_IN_A_ROW = 50
@@ -294,13 +296,14 @@ class _Search:
 
     def _call(self, action: str, call: Callable[..., Any], *arguments: object) -> Any:
         try:
-            with self._one_thread:
+            # What is ours changes nothing, and the guard takes as long as some of our controllers.
+            with self._one_thread, nullcontext() if self._settings.controller in CONTROLLERS else guarded():
                 return call(*arguments)
         except MnasError:
             raise
         except Exception as error:  # a user's controller may fail in any way
             raise MnasError(
-                f"controller {self._settings.controller}: {action} failed ({type(error).__name__}: {error}); fix it"
+                f"controller {self._settings.controller}: {action} failed ({reason_of(error)}); fix it"
             ) from error
 
     # --- replaying ------------------------------------------------------------------------------------------------

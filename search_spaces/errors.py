@@ -91,6 +91,20 @@ def one_line(text: str, limit: int = 500) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+class ForeignError(Exception):
+    """Code that others wrote failed, or returned nonsense; the message says how."""
+
+
+def reason_of(error: BaseException, limit: int = 500) -> str:
+    """Kind and first line of an error that anybody's code raised; its text may be long, empty, or fail itself."""
+    try:
+        text = str(error)[: 4 * limit]
+    except Exception:
+        text = "its text cannot be read"
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return one_line(f"{type(error).__name__}: {first}" if first else type(error).__name__, limit)
+
+
 def shorten(value: object, limit: int = 60) -> str:
     """Return the ``repr`` of an untrusted value, on one line and cut to ``limit`` characters."""
     # `reprlib` visits only what it prints: with aliases, a small YAML file would unfold to gigabytes.
@@ -99,6 +113,6 @@ def shorten(value: object, limit: int = 60) -> str:
     brief.maxstring = brief.maxother = 4 * limit
     try:
         text = brief.repr(value)
-    except ValueError:  # Python refuses to print integers of more than 4300 digits
-        text = f"<{type(value).__name__} too long to print>"
+    except Exception:  # Python refuses to print integers of more than 4300 digits; and it may be anybody's object
+        text = f"<{type(value).__name__} that cannot be printed>"
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -7,7 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from search_spaces import Architecture, FieldError, Space
+from search_spaces.errors import reason_of, shorten
 from search_spaces.space import Indices
 
 # What evaluators judge: networks as a space decodes them. Most evaluators judge an `Architecture`; that of a table also
@@ -39,11 +42,16 @@ def checked(result: object) -> Metrics | str:
     """The result of an evaluator as metrics of plain numbers, or what is wrong with it."""
     if not isinstance(result, Metrics):
         return f"a result is a {type(result).__name__} and not Metrics"
+    numbers: list[float | None] = []
     try:
-        accuracy, std = result
-        plain = Metrics(float(accuracy), None if std is None else float(std))
-    except (TypeError, ValueError):
-        return f"{result} holds something that is not a number"
+        for name, value in zip(Metrics._fields, result, strict=True):
+            given: Any = value
+            if isinstance(given, bool | np.bool_ | str | bytes):
+                return f"{name} {shorten(given)} is not a number"
+            numbers.append(None if given is None and name == "accuracy_std" else float(given))
+    except Exception as error:  # anybody's object may be converted
+        return f"a result holds something that is not a number ({reason_of(error)})"
+    plain = Metrics(*numbers)  # type: ignore[arg-type]
     return plain.problem() or plain
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from nas.evaluators.base import Evaluator
+from nas.evaluators.guard import GuardedEvaluator, is_foreign
 from nas.evaluators.imagenet import ImageNetPredictor
 from nas.evaluators.table import PREFIX, TableEvaluator
 from search_spaces import SPACES, Architecture, FieldError, MnasError, Space, StageSpace, load_space
-from search_spaces.errors import shorten
+from search_spaces.errors import reason_of
 from search_spaces.plugins import OBJECT, load_plugin, located, made, name_object, object_named
 from search_spaces.registry import TABLE
 
@@ -34,7 +35,13 @@ def load_evaluator(name: str, space: str = "efficientnet") -> Evaluator:
         MnasError: the name is unknown (with the nearest one), the table has a fault, or the plug-in gives no evaluator.
     """
     given = object_named("evaluator", name)
-    return given if isinstance(given, Evaluator) else _load_evaluator(name, space, _state(name))
+    return _guarded(given, name) if isinstance(given, Evaluator) else _load_evaluator(name, space, _state(name))
+
+
+def _guarded(evaluator: Evaluator, name: str) -> Evaluator:
+    """The evaluator, behind a guard if others wrote it. Raises `MnasError` if it does not say what it is."""
+    ours = isinstance(evaluator, GuardedEvaluator) or not is_foreign(evaluator)
+    return evaluator if ours else GuardedEvaluator(evaluator, name)
 
 
 def _state(name: str) -> tuple[str, int, int] | None:
@@ -69,7 +76,7 @@ def evaluator_loader(name: str, space: str) -> Callable[[], Evaluator]:
         try:
             pickle.dumps(given)
         except Exception as error:  # it may hold anything
-            problem = f"{kind.__qualname__} cannot be sent to them ({type(error).__name__}: {error})"
+            problem = f"{kind.__qualname__} cannot be sent to them ({reason_of(error)})"
     if problem:
         raise MnasError(
             f"evaluator: trials cannot run in other processes: {problem}; put it into a file and use FILE.py:NAME, or "
@@ -79,7 +86,7 @@ def evaluator_loader(name: str, space: str) -> Callable[[], Evaluator]:
 
 
 def _itself(evaluator: Evaluator) -> Evaluator:
-    return evaluator
+    return _guarded(evaluator, type(evaluator).__qualname__)
 
 
 def name_of_evaluator(given: str | Evaluator | type[Evaluator]) -> str:
@@ -94,9 +101,11 @@ def name_of_evaluator(given: str | Evaluator | type[Evaluator]) -> str:
     evaluator = made(given, "evaluator", named) if isinstance(given, type) else given
     if not isinstance(evaluator, Evaluator):
         raise TypeError(f"evaluator: expected a name or an Evaluator, got {type(given).__name__}")
-    if type(evaluator).__module__.startswith("nas.evaluators."):  # not a user's subclass
+    if isinstance(evaluator, GuardedEvaluator):
+        evaluator = evaluator.inner
+    if not is_foreign(evaluator):
         return evaluator.name
-    _check(evaluator, evaluator.name)
+    _guarded(evaluator, named)  # raises if it does not say what it is
     return name_object("evaluator", evaluator, type(evaluator).__qualname__)
 
 
@@ -135,7 +144,7 @@ def _problem(evaluator: Evaluator, space: Space) -> FieldError | None:
     except FieldError as error:
         return error
     except Exception as error:  # a user's code may fail in any way
-        return FieldError("evaluator", f"{evaluator.name}: check failed ({type(error).__name__}: {error}); fix it")
+        return FieldError("evaluator", f"{evaluator.name}: check failed ({reason_of(error)}); fix it")
     return None
 
 
@@ -151,7 +160,7 @@ def _load_evaluator(name: str, space: str, state: tuple[str, int, int] | None) -
     if space == TABLE and not name.startswith(PREFIX):
         raise _no_table(name)
     if name in EVALUATORS:
-        return EVALUATORS[name]()
+        return _guarded(EVALUATORS[name](), name)
     if name.startswith(TRAIN):
         from nas.evaluators.proxy_training import ProxyTraining, proxy_of
 
@@ -163,18 +172,7 @@ def _load_evaluator(name: str, space: str, state: tuple[str, int, int] | None) -
     evaluator = made(found, "evaluator", name) if not isinstance(found, Evaluator) else found
     if not isinstance(evaluator, Evaluator):
         raise MnasError(f"evaluator: {name} gives a {type(evaluator).__name__}; it must be an Evaluator, or return one")
-    _check(evaluator, name)
-    return evaluator
-
-
-def _check(evaluator: Evaluator, name: str) -> None:
-    """Raise `MnasError` if a user's evaluator does not say what it is."""
-    for attribute in ("name", "meaning"):
-        text = getattr(evaluator, attribute, None)
-        if not isinstance(text, str) or not text.strip():
-            raise MnasError(f"evaluator: {name}: its {attribute!r} is not a text; say what its accuracy means")
-    if evaluator.kind not in ("predicted", "measured"):
-        raise MnasError(f"evaluator: {name}: its 'kind' {shorten(evaluator.kind)} is neither predicted nor measured")
+    return _guarded(evaluator, name)
 
 
 def space_of(space: str, evaluator: str) -> Space:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from nas.evaluators.base import Evaluator, Metrics, Network, checked
+from nas.evaluators.base import Evaluator, Metrics, Network
+from nas.evaluators.guard import GuardedEvaluator
 from nas.evaluators.registry import evaluator_loader, load_evaluator
 from nas.executors.base import Failure, Loader, Stop, Work
 
@@ -23,16 +24,13 @@ class Evaluation(Work[Network, Metrics]):
         self._evaluator = evaluator
         self.name, self.instant = evaluator.name, evaluator.instant
 
-    def perform(self, payloads: Sequence[Network], stop: Stop) -> list[Outcome]:
-        found = self._evaluator.evaluate(payloads)
-        if len(found) != len(payloads):
-            raise RuntimeError(f"gave {len(found)} results for {len(payloads)} networks")
-        results = map(checked, found)
-        return [Failure("error", result) if isinstance(result, str) else result for result in results]
+    def perform(self, payloads: Sequence[Network], stop: Stop) -> Sequence[Metrics]:
+        return self._evaluator.evaluate(payloads)
 
     @property
     def module(self) -> str:
-        return type(self._evaluator).__module__
+        evaluator = self._evaluator
+        return type(evaluator.inner if isinstance(evaluator, GuardedEvaluator) else evaluator).__module__
 
 
 def evaluation(evaluator: str, space: str, *, apart: bool = False) -> Loader[Network, Metrics]:

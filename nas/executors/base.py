@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from baselines.text import Quantity, Seconds, seconds_text
 from search_spaces import FieldError, MnasError
 from search_spaces.architecture import check_int, check_number
-from search_spaces.errors import one_line, unknown_name
+from search_spaces.errors import ForeignError, reason_of, unknown_name
 from search_spaces.serialization import from_dict
 
 # A pipe can be polled for at most 2^31 ms (24 days); this is 23 days.
@@ -250,11 +250,11 @@ _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory",
 
 def failure_of(error: BaseException) -> Failure:
     """An exception of work as a failure: a refusal, a lack of memory, or an error."""
-    text = one_line(f"{type(error).__name__}: {error}".splitlines()[0])
+    text = str(error) if isinstance(error, ForeignError) else reason_of(error)
     if isinstance(error, FieldError):
         return Failure("refused", text)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Failure("memory", text)
-    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY):
+    if isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY):
         return Failure("memory", text)
     return Failure("error", text)

@@ -62,7 +62,7 @@ def test_a_search_with_everything_of_ones_own(capsys: pytest.CaptureFixture[str]
     # Somebody who is given this folder must not run its code unasked.
     for command in (["freeze", "run", "--name", "x"], ["front", "run"], ["finalists", "run"]):
         assert main(command) == 2
-        assert "names the Python file own.py" in capsys.readouterr().err
+        assert "own.py, which would run; add --allow-code" in capsys.readouterr().err
         assert main([*command, "--allow-code"]) == 0
     assert Path("specs/x.yaml").is_file()
 
@@ -139,7 +139,7 @@ def test_choices_of_a_persons_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["best"]["genotype"] == {f"layer{i}": "conv" for i in range(5)}
     assert (found["best"]["place"], found["assumed"], found["best"]["costs"]) == (None, None, {})
     assert main(["front", "run", "--allow-code"]) == 2
-    assert "the space 'choices.py' has no cost" in capsys.readouterr().err
+    assert "choices.py' has no cost" in capsys.readouterr().err
     assert main(["search", "--space", "choices.py", "--trials", "5"]) == 2
     assert "evaluator: imagenet judges architectures, and the space has none" in capsys.readouterr().err
 
@@ -148,7 +148,7 @@ BROKEN = {
     "name: its 'meaning' is not a text": ("    meaning = ", "    other = "),
     "accuracy 3.0 is not in [0, 1]": ("Metrics(architecture.num_blocks / 30)", "Metrics(3.0)"),
     "a result is a float and not Metrics": ("Metrics(architecture.num_blocks / 30)", "0.5"),
-    "1 results for 5 architectures": ("for architecture in architectures]", "for architecture in architectures[:1]]"),
+    "gave 1 result for 5 networks": ("for architecture in architectures]", "for architecture in architectures[:1]]"),
     "gave different metrics": ("architecture.num_blocks / 30", "__import__('random').random()"),
     "another seed gives different metrics": (
         "architecture.num_blocks / 30",
@@ -176,11 +176,11 @@ def test_checker_finds_what_does_not(capsys: pytest.CaptureFixture[str], message
     [
         ("x = 1\n\nraise KeyError('what')", "--space", "own.py: line 3: KeyError: \"'what'\"; fix the file"),
         ("x = (", "--space", "SyntaxError"),
-        ("", "--space", "space: own.py defines no 'space'"),
-        ("space = 3", "--space", "space: own.py gives a int; it must be a Space, or return one"),
-        ("evaluator = 3", "--evaluator", "evaluator: own.py gives a int; it must be an Evaluator"),
-        ("controller = 3", "--controller", "controller: own.py is a int; it must be a class or a function"),
-        ("controller = lambda *_: 3", "--controller", "controller: own.py gives a int; it must be a Controller"),
+        ("", "--space", "own.py defines no 'space'"),
+        ("space = 3", "--space", "own.py gives a int; it must be a Space, or return one"),
+        ("evaluator = 3", "--evaluator", "own.py gives a int; it must be an Evaluator"),
+        ("controller = 3", "--controller", "own.py is a int; it must be a class or a function"),
+        ("controller = lambda *_: 3", "--controller", "own.py gives a int; it must be a Controller"),
     ],
 )
 def test_broken_files_are_one_line(capsys: pytest.CaptureFixture[str], content: str, option: str, message: str) -> None:

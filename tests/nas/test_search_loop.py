@@ -141,9 +141,7 @@ def test_only_the_guilty_trials_fail() -> None:
 
 @pytest.mark.usefixtures("extra_evaluators")
 def test_an_evaluator_that_always_fails_stops_the_search() -> None:
-    with pytest.raises(
-        MnasError, match=r"evaluator 'short': \d+ failures in a row; last: RuntimeError: gave 0 results"
-    ):
+    with pytest.raises(MnasError, match=r"evaluator 'short': \d+ failures in a row; last: gave 0 results"):
         run_search(replace(SETTINGS, evaluator="short", controller="random", trials=10 * MAX_FAILURES_IN_A_ROW))
 
 
