@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
+
+# How long a lock is tried for: those who only look hold it for some microseconds.
+LOOK_SECONDS = 0.25
 
 
 def lock(folder: Path) -> int | None:
-    """Lock a folder. Returns its descriptor, which holds the lock until it is closed; None if it is already locked.
+    """Lock a folder. Returns its descriptor, which holds the lock until it is closed; None if another process owns it.
 
     Raises:
         OSError: the folder cannot be read, or its file system does not support locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
+        deadline = time.monotonic() + LOOK_SECONDS
+        while not _locked(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(LOOK_SECONDS / 50)
     except OSError:
         os.close(descriptor)
         raise
@@ -26,8 +32,21 @@ def lock(folder: Path) -> int | None:
 
 
 def is_owned(folder: Path) -> bool:
-    """Whether a process holds the lock of a folder now. Raises `OSError` as `lock` does."""
-    descriptor = lock(folder)
-    if descriptor is not None:
+    """Whether a process holds the lock of a folder now. Raises `OSError` as `lock` does.
+
+    Processes that look do not get in each other's way, and an owner who comes meanwhile waits for them.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return not _locked(descriptor, fcntl.LOCK_SH)
+    finally:
         os.close(descriptor)
-    return descriptor is None
+
+
+def _locked(descriptor: int, kind: int) -> bool:
+    """Whether the lock could be had."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -12,6 +12,7 @@ import os
 import platform
 import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -28,7 +29,7 @@ from nas.executors.base import Execution
 from search_spaces import MnasError
 from search_spaces.errors import one_line
 from search_spaces.plugins import OBJECT, file_named, unnumbered
-from search_spaces.serialization import digest_of_file, from_dict
+from search_spaces.serialization import digest_of_file, from_dict, read_bytes
 
 TABLES = """
 CREATE TABLE run (              -- what the run is
@@ -48,6 +49,8 @@ CREATE TABLE sessions (         -- each time that a process worked on it
 """
 # Entries of the table ``run``: digests of the files that the settings name, and their changes that were accepted.
 CONTENTS, CHANGES = "contents", "changes"
+# A larger journal is not copied to be read.
+MAX_COPY = 2**31
 # Subfolder of a search in which its exponents are measured (`nas.studies.calibration`).
 PILOTS = "pilots"
 # Files that identify a folder, with the kind of its run and the commands that read it.
@@ -237,10 +240,12 @@ class RunRecord:
         file = folder / cls.file_name
         if not file.is_file():
             raise _no_run(folder, cls.file_name)
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        connection = _connect_to_read(file)
         try:
             with readable(file):
                 found = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+                if not found:
+                    raise MnasError(f"run: {folder} was killed before anything was written; remove it and start again")
                 if ("table", "run") not in {row[:2] for row in found}:
                     raise ValueError("it has no table 'run'")
                 entries = {key: plain_json(value) for key, value in connection.execute("SELECT key, value FROM run")}
@@ -493,6 +498,48 @@ def _no_run(folder: Path, wanted: str) -> MnasError:
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """A connection that writes nothing into the folder.
+
+    SQLite reads the log of a killed run only where it may write beside it. Elsewhere, a copy of both is read.
+    """
+    connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+    log = file.with_name(f"{file.name}-wal")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError:
+        if os.access(file.parent, os.W_OK) or not log.is_file():
+            return connection  # its reader says what is wrong
+        connection.close()
+        return _copy_in_memory(file, log)
+    except sqlite3.Error:
+        pass
+    return connection
+
+
+def _copy_in_memory(file: Path, log: Path) -> sqlite3.Connection:
+    """A connection to a copy of a database and its log.
+
+    Raises:
+        MnasError: there is no room for the copy, or one of the files is not a file.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / file.name
+            for source in (file, log):
+                (copy.parent / source.name).write_bytes(read_bytes(source, MAX_COPY, "journal"))
+            with closing(sqlite3.connect(copy)) as whole:
+                whole.execute("PRAGMA journal_mode = DELETE")  # which writes the log into the file
+            content = copy.read_bytes()
+    except (OSError, sqlite3.Error) as error:
+        raise MnasError(
+            f"{file}: was killed, and its folder cannot be written ({error}); copy it to where it can"
+        ) from None
+    connection = sqlite3.connect(":memory:")
+    connection.deserialize(content)
+    return connection
 
 
 def _connect_to_write(file: Path) -> sqlite3.Connection:

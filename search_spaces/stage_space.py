@@ -395,18 +395,26 @@ class StageSpace(Space):
     def _cost_tables(self) -> list[Indices]:
         """For each stage, and last the head: (options for input channels, options of the stage, fields of `Cost`)."""
         template = self.template
-        tables = [
-            _cost_table(in_channels, self._tables[index].stages, resolution)
-            for index, in_channels, resolution in self._stage_inputs()
+        stem = stem_cost(template.stem, template.resolution).cost
+        costs = [
+            [[stage_cost(stage, channels, resolution) for stage in self._tables[index].stages] for channels in inputs]
+            for index, inputs, resolution in self._stage_inputs()
         ]
-        tables[0] += _numbers(stem_cost(template.stem, template.resolution).cost)
+        costs[0] = [[stem + cost for cost in row] for row in costs[0]]
         head, classes, in_channels = template.head, template.num_classes, self.stages[-1].out_channels
         resolution = template.resolution
         for stride in (template.stem.stride, *(stage.stride for stage in self.stages)):
             resolution = strided(resolution, stride)
-        heads = [total(layer.cost for layer in head_costs(head, n, resolution, classes)) for n in in_channels]
-        tables.append(np.array([[_numbers(cost)] for cost in heads]))
-        return tables
+        costs.append([[total(layer.cost for layer in head_costs(head, n, resolution, classes))] for n in in_channels])
+        for name in (field.name for field in fields(Cost)):
+            largest = sum(max(getattr(cost, name) for row in table for cost in row) for table in costs)
+            if largest >= 2**63:
+                rule = f"a network may have {largest:.3g} {name}, expected less than 2^63"
+                raise FieldError("stages", f"{rule}; use fewer channels, layers or pixels")
+        return [
+            np.array([[(cost.macs, cost.params, cost.activations) for cost in row] for row in table], dtype=np.int64)
+            for table in costs
+        ]
 
     @property
     def macs_range(self) -> tuple[int, int]:
@@ -469,13 +477,3 @@ def _what_is_built(stage: Stage, in_channels: int, resolution: int) -> tuple[obj
         for b in blocks
     ]
     return stage.num_layers, *shapes
-
-
-def _cost_table(in_channels: Sequence[int], stages: Sequence[Stage], resolution: int) -> Indices:
-    return np.array(
-        [[_numbers(stage_cost(stage, channels, resolution)) for stage in stages] for channels in in_channels]
-    )
-
-
-def _numbers(cost: Cost) -> tuple[int, ...]:
-    return cost.macs, cost.params, cost.activations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 from baselines.files import replace_file
-from search_spaces.errors import MnasError
+from search_spaces.errors import MnasError, reason_of
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
@@ -48,10 +50,10 @@ class Checkpoint:
             self.step = int(state["step"])
             return self.step
         except Exception as error:  # torch raises many kinds of errors for a file that is not its own
-            reason = str(error).splitlines()[0]
-            raise MnasError(
-                f"{self._file}: belongs to another training or is damaged ({reason}); remove it to start again"
-            ) from None
+            what = f"belongs to another training or is damaged ({reason_of(error)})"
+            if isinstance(error, pickle.UnpicklingError) and _is_pickle(self._file):
+                what = "is a pickle of other things than tensors and numbers, which could run code, so it is not read"
+            raise MnasError(f"{self._file}: {what}; remove it to start again") from None
 
     @property
     def is_enabled(self) -> bool:
@@ -75,3 +77,9 @@ class Checkpoint:
         except (OSError, RuntimeError) as error:
             raise MnasError(f"{self._file}: cannot be written ({error}); free some space and use --resume") from None
         self._saved, self.step = time.monotonic(), step
+
+
+def _is_pickle(file: Path) -> bool:
+    """Whether a file is a pickle, or an archive of torch with one inside."""
+    with file.open("rb") as stream:
+        return stream.read(2)[:1] == b"\x80" or zipfile.is_zipfile(file)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 import nas
 from nas.__main__ import main
 from nas.journal import Journal
-from nas.record import Change
+from nas.record import Change, _copy_in_memory
 from nas.studies.rediscovery import RediscoverySettings, rediscover
 from search_spaces import MnasError
 from search_spaces.plugins import _run_file, located, portable
@@ -158,3 +160,25 @@ def test_a_study_refuses_a_changed_file(tmp_path: Path) -> None:
 def test_accepting_needs_a_resume(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--accept-changes", "--trials", "2"]) == 2
     assert capsys.readouterr().err == "mnas: --accept-changes: needs --resume RUN; add it\n"
+
+
+def test_a_killed_run_is_read_where_nothing_can_be_written(run: Path, tmp_path: Path) -> None:
+    """SQLite could read the log only by writing beside it."""
+    with Journal.resume(run, allow_code=True, trials=6) as journal:
+        shutil.copytree(run, tmp_path / "killed")
+        expected = journal.session()["pid"], len(list(journal.records()))
+    assert (tmp_path / "killed" / "journal.sqlite-wal").stat().st_size
+    file = tmp_path / "killed" / "journal.sqlite"
+    before = {path.name: path.read_bytes() for path in file.parent.iterdir() if path.is_file()}
+    with contextlib.closing(_copy_in_memory(file, file.with_name("journal.sqlite-wal"))) as connection:
+        pid = connection.execute("SELECT pid FROM sessions ORDER BY session DESC").fetchone()[0]
+        assert (pid, connection.execute("SELECT count(*) FROM suggestions").fetchone()[0]) == expected
+        assert connection.execute("SELECT count(*) FROM sessions").fetchone()[0] == 2  # the second is in the log alone
+    assert {path.name: path.read_bytes() for path in file.parent.iterdir() if path.is_file()} == before
+
+
+def test_a_run_killed_before_its_start_says_so(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.sqlite").touch()
+    with pytest.raises(MnasError, match="killed before anything was written; remove it and start again"):
+        Journal.open(tmp_path / "run")

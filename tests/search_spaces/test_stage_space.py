@@ -50,6 +50,17 @@ def test_costs_of_every_member_of_a_small_space(small_space: StageSpace) -> None
     assert small_space.macs_range == (min(macs), max(macs))
 
 
+def test_counts_that_64_bits_do_not_hold_are_refused(space: StageSpace) -> None:
+    """Nothing wraps: one stage may be too large, or all of them together."""
+    large = StageChoices((3, 5), (32,), (0.25,), (2**15, 2**16), (1000,), stride=1)
+    for count, layers in ((1, 1000), (90, 12)):
+        stages = [replace(large, num_layers=(layers,))] * count
+        template = replace(space.template, resolution=8192, stages=space.template.stages[:1] * count)
+        huge = StageSpace("huge", template, stages)
+        with pytest.raises(FieldError, match=r"stages: a network may have \S+ macs, expected less than 2\^63"):
+            huge.costs(huge.sample_indices(np.random.default_rng(0), 2))
+
+
 def test_costs_of_random_members(space: StageSpace) -> None:
     rows = space.sample_indices(np.random.default_rng(0), 200)
     macs, params = space.costs(rows)

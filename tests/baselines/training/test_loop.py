@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,12 @@ def test_a_checkpoint_of_another_network_is_refused(
         train(replace(TINY, head=ConvLayer(24, 1, 1)), data, RECIPE, folder=tmp_path)
     (tmp_path / checkpoint.CHECKPOINT).write_bytes(b"nothing")
     with pytest.raises(MnasError, match="belongs to another training"):
+        train(TINY, data, RECIPE, folder=tmp_path)
+    torch.save({"step": 1, "network": Path.home}, tmp_path / checkpoint.CHECKPOINT)
+    with pytest.raises(MnasError, match=r"checkpoint\.pt: is a pickle of other things than tensors and numbers"):
+        train(TINY, data, RECIPE, folder=tmp_path)
+    (tmp_path / checkpoint.CHECKPOINT).write_bytes(pickle.dumps(Path.home, protocol=2))
+    with pytest.raises(MnasError, match=r"checkpoint\.pt: is a pickle of other things"):
         train(TINY, data, RECIPE, folder=tmp_path)
 
 
