@@ -8,6 +8,7 @@ that the file stays consistent however the process or the machine ends. A search
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import socket
@@ -49,6 +50,8 @@ CREATE TABLE sessions (         -- each time that a process worked on it
 """
 # Entries of the table ``run``: digests of the files that the settings name, and their changes that were accepted.
 CONTENTS, CHANGES = "contents", "changes"
+# How often what is in the log is written into the file itself, which people copy without its log.
+WHOLE_SECONDS = 1.0
 # A larger journal is not copied to be read.
 MAX_COPY = 2**31
 # Subfolder of a search in which its exponents are measured (`nas.studies.calibration`).
@@ -124,6 +127,8 @@ class RunRecord:
         self._lock = lock
         self._allow_code = code
         self._session = session
+        self._identity = _identity(file)
+        self._whole_at = -math.inf
         self.file = file
 
     def __enter__(self) -> Self:
@@ -182,6 +187,7 @@ class RunRecord:
                 rows = [(key, json.dumps(unnumbered(value))) for key, value in entries.items()]
                 connection.executemany("INSERT INTO run VALUES (?, ?)", rows)
                 session = _begin(connection, execution)
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except BaseException as error:
             os.close(lock)
             if not isinstance(error, sqlite3.Error):
@@ -375,10 +381,18 @@ class RunRecord:
 
     @contextmanager
     def _writing(self, *, flushed: bool = True) -> Iterator[None]:
+        if _identity(self.file) != self._identity:
+            raise RecordError(
+                f"run: {self.file.parent} was moved or removed while it was being written, so this session ends; if it "
+                "was moved, resume it where it is now"
+            )
         try:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if flushed else 'NORMAL'}")
             with self._connection:
                 yield
+            if (now := time.monotonic()) >= self._whole_at + WHOLE_SECONDS:  # the file alone is nearly whole, too
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._whole_at = now
         except sqlite3.Error as error:
             raise RecordError(
                 f"{self.file}: cannot be written ({error}); what was done before is kept: make room, then "
@@ -498,6 +512,14 @@ def _no_run(folder: Path, wanted: str) -> MnasError:
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from any other, wherever it is; None if there is none."""
+    with suppress(OSError):
+        found = file.stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:

@@ -6,16 +6,20 @@ import contextlib
 import json
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import nas
+from nas import record
 from nas.__main__ import main
+from nas.evaluators.base import Metrics
+from nas.evaluators.imagenet import ImageNetPredictor
 from nas.journal import Journal
 from nas.record import Change, _copy_in_memory
 from nas.studies.rediscovery import RediscoverySettings, rediscover
-from search_spaces import MnasError
+from search_spaces import Architecture, MnasError
 from search_spaces.plugins import _run_file, located, portable
 
 PLUGIN = """
@@ -182,3 +186,45 @@ def test_a_run_killed_before_its_start_says_so(tmp_path: Path) -> None:
     (tmp_path / "run" / "journal.sqlite").touch()
     with pytest.raises(MnasError, match="killed before anything was written; remove it and start again"):
         Journal.open(tmp_path / "run")
+
+
+class Again(ImageNetPredictor):
+    """An evaluator given as an object to resume a run that began with one."""
+
+
+def search_with(action: Callable[[], object], out: Path) -> None:
+    class Acting(ImageNetPredictor):
+        instant = False
+        calls = 0
+
+        def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
+            self.calls += 1
+            if self.calls == 6:
+                action()
+            return super().evaluate(architectures, seed)
+
+    nas.search(evaluator=Acting(), controller="random", trials=12, execution={"executor": "in-process"}, out=out)
+
+
+def test_a_folder_that_is_removed_ends_the_search(tmp_path: Path) -> None:
+    with pytest.raises(MnasError, match=r"run: .* was moved or removed while it was being written"):
+        search_with(lambda: shutil.rmtree(tmp_path / "run"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_moved_keeps_what_was_done(tmp_path: Path) -> None:
+    with pytest.raises(MnasError, match="if it was moved, resume it where it is now"):
+        search_with(lambda: (tmp_path / "run").rename(tmp_path / "moved"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with Journal.open(tmp_path / "moved") as journal:
+        assert journal.count() == 5
+    found = nas.resume(tmp_path / "moved", evaluator=Again)
+    assert (found.done, found.complete) == (12, True)
+
+
+def test_the_file_alone_is_nearly_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "WHOLE_SECONDS", 0.0)
+    (tmp_path / "copy").mkdir()
+    search_with(lambda: shutil.copy(tmp_path / "run" / "journal.sqlite", tmp_path / "copy"), tmp_path / "run")
+    with Journal.open(tmp_path / "copy") as journal:
+        assert journal.count() == 5
