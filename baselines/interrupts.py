@@ -4,16 +4,19 @@ with it; Ctrl-C once to finish, twice to end at once.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from pathlib import Path
 
 from baselines.notices import say
 
+_PR_SET_CHILD_SUBREAPER = 36
 # Python's own variable for a path without the current folder, and ours, for that it was not set by the user.
 _SAFE, _OURS = "PYTHONSAFEPATH", "MNAS_SAFE_PATH"
 _LOCK = threading.RLock()
@@ -90,13 +93,41 @@ def usual_path() -> None:
 
 
 def end_with_parent() -> None:
-    """End this process and its group when its parent ends, so that no training continues without one."""
+    """End this process and all that it starts when its parent ends, so that no training continues without one."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    # Processes whose own parent ends become children of this one, where `kill_all` finds them.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def watch() -> None:
         parent.join()
-        os.killpg(0, signal.SIGKILL)
+        kill_all(os.getpid())
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def kill_all(process: int) -> None:
+    """Kill a process, its group, and all that it has started, in sessions of their own too."""
+    others = _descendants(process)
+    for number in (*others, *(_descendants(process) - others)):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(number, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _descendants(process: int) -> set[int]:
+    """Children of a process, their children, and so on; none where the system does not tell."""
+    found: set[int] = set()
+    left = [process]
+    while left:
+        for thread in Path(f"/proc/{left.pop()}/task").glob("*/children"):
+            with suppress(OSError):
+                children = {int(number) for number in thread.read_text().split()} - found
+                found |= children
+                left += children
+    return found

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from baselines.threads import ThreadLimit
@@ -30,7 +31,7 @@ from nas.executors.registry import make_executor
 from nas.objective import Objective
 from nas.proposer import Proposer
 from nas.trial import Batch, Completion, History, Trial
-from search_spaces import MnasError
+from search_spaces import Genotype, MnasError
 from search_spaces.architecture import check_int
 from search_spaces.errors import reason_of
 from search_spaces.guard import guarded
@@ -159,6 +160,7 @@ class _Search:
         self.controller = self._call("creating it", make_controller, settings.controller, space, *self._aim())
         self._keys: list[bytes] = []
         self._queue: deque[int] = deque()
+        self._spare: list[Genotype] = []  # suggestions of the last batch beyond the number of trials
         self._attempts: dict[int, int] = {}
         self._completed: list[Trial] = []
         self._told = 0
@@ -258,32 +260,45 @@ class _Search:
 
     def _ask(self) -> bool:
         """Ask the controller for more trials. Returns whether it gave any."""
-        asked = min(self.controller.batch_size, self._settings.trials - len(self.trials))
-        if asked < 1 or self._exhausted_at == len(self._completed):
+        room = self._settings.trials - len(self.trials)
+        if room < 1 or (not self._spare and self._exhausted_at == len(self._completed)):
             return False
-        trials = self._ask_for(asked)
+        # Always a whole batch, also at the end, so that a run that is made longer equals one that was as long at once.
+        asked = 0 if self._spare else self.controller.batch_size
+        trials = self._ask_for(asked, room)
         self._events.suggested(trials, Batch(asked, len(trials), self._told))
         if not trials:  # it may have more once running trials complete
             self._exhausted_at = len(self._completed)
         return bool(trials)
 
-    def _ask_for(self, asked: int) -> list[Trial]:
-        """Update the controller with newly completed trials, ask it for more, and queue these."""
-        news = self._completed[self._told :]
-        self._told = len(self._completed)
-        if news:
-            self._call("update", self.controller.update, [self._lesson(trial) for trial in news])
-        suggestions = self._call("suggest", self.controller.suggest, asked)
-        if not isinstance(suggestions, list) or len(suggestions) > asked:
-            raise MnasError(
-                f"controller {self._settings.controller}: suggest({asked}) did not return a list of at most {asked} "
-                "genotypes; fix it"
-            )
+    def _ask_for(self, asked: int, room: int) -> list[Trial]:
+        """Queue the next suggestions.
+
+        Args:
+            asked: number of suggestions to ask the controller for, after it has learned from newly completed trials; 0
+                to take those that the last batch had beyond the number of trials.
+            room: largest number of trials; further suggestions are kept.
+        """
+        suggestions = self._suggestions(asked) if asked else self._spare
+        suggestions, self._spare = suggestions[:room], suggestions[room:]
         keys, trials = self._proposer.propose(suggestions, len(self.trials))
         self._keys += keys
         self.trials += trials
         self._queue += [trial.number for trial in trials]
         return trials
+
+    def _suggestions(self, asked: int) -> list[Genotype]:
+        news = self._completed[self._told :]
+        self._told = len(self._completed)
+        if news:
+            self._call("update", self.controller.update, [self._lesson(trial) for trial in news])
+        found = self._call("suggest", self.controller.suggest, asked)
+        if not isinstance(found, list) or len(found) > asked:
+            raise MnasError(
+                f"controller {self._settings.controller}: suggest({asked}) did not return a list of at most {asked} "
+                "genotypes; fix it"
+            )
+        return found
 
     def _lesson(self, trial: Trial) -> Trial:
         """The trial as the controller is told of it."""
@@ -325,10 +340,12 @@ class _Search:
                 if completion.attempts:
                     self._outcomes[self._keys[number]] = completion.outcome
 
-        for batch in history.batches:
+        for batch, following in zip_longest(history.batches, history.batches[1:]):
             complete(batch.told)
             first = len(self.trials)
-            trials = self._ask_for(batch.asked)
+            # Only the last batch before the run was made longer may have more suggestions than there was room for.
+            whole = batch.asked and following is not None and following.asked
+            trials = self._ask_for(batch.asked, batch.asked if whole else batch.given)
             for trial, then in zip(trials, history.genotypes[first : first + batch.given], strict=False):
                 if trial.genotype != then:
                     raise self._other_than_then(trial.number, history)

@@ -82,8 +82,9 @@ class Batch(NamedTuple):
     """One request to the controller.
 
     Attributes:
-        asked: number of suggestions that it was asked for.
-        given: number of suggestions that it gave.
+        asked: number of suggestions that it was asked for; 0 if these are the rest of the batch before, for which the
+            run had no room until it was made longer.
+        given: number of suggestions that became trials.
         told: number of completions since the start that it had learned from.
     """
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
+from baselines.notices import say
 from nas.executors.base import Execution, Executor, Loader, Payload, Performed, Result, Stop, never
 from nas.executors.worker import Worker
 
@@ -27,7 +28,10 @@ class ProcessExecutor(Executor[Payload, Result]):
         self.workers = execution.workers
         self._time_limit = execution.time_limit
         self._stop = stop
-        self._all = [Worker(load, execution.cores, execution.memory_limit) for _ in range(execution.workers)]
+        self._said = False
+        self._all = [
+            Worker(load, execution.cores, execution.memory_limit, self._say_once) for _ in range(execution.workers)
+        ]
         self._idle: SimpleQueue[Worker[Payload, Result]] = SimpleQueue()
         for worker in self._all:
             self._idle.put(worker)
@@ -35,6 +39,11 @@ class ProcessExecutor(Executor[Payload, Result]):
 
     def submit(self, payloads: Sequence[Payload]) -> Future[Performed[Result]]:
         return self._threads.submit(self._run, payloads)
+
+    def _say_once(self, line: str) -> None:
+        if not self._said:
+            self._said = True
+            say(f"mnas: {line}, as later ones will be; what it runs seems to keep what it no longer needs")
 
     def _run(self, payloads: Sequence[Payload]) -> Performed[Result]:
         worker = self._idle.get()

@@ -13,18 +13,31 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Generic
 
-from baselines.interrupts import end_with_parent, starting_children, usual_path
-from baselines.text import seconds_text
+from baselines.interrupts import end_with_parent, kill_all, starting_children, usual_path
+from baselines.text import counted, seconds_text
 from baselines.threads import ThreadLimit
-from nas.executors.base import Failure, Loader, Payload, Performed, Result, Stop, failure_of, never, over_time, perform
+from nas.executors.base import (
+    FAULTS,
+    Failure,
+    Loader,
+    Payload,
+    Performed,
+    Result,
+    Stop,
+    failure_of,
+    never,
+    over_time,
+    perform,
+)
 from search_spaces import MnasError
 
 # How long a worker may take to load its work, which may have to read data.
@@ -42,15 +55,27 @@ class Worker(Generic[Payload, Result]):
         load: function that returns the work, called in the process.
         cores: number of processor cores.
         memory_limit: bytes that the process may allocate.
+        worn: function that is called with a line for a person when the process was replaced because it holds more and
+            more.
 
     Raises:
         MnasError: this process is a worker itself, still importing a script that has no main guard.
     """
 
-    def __init__(self, load: Loader[Payload, Result], cores: int, memory_limit: int | None) -> None:
+    def __init__(
+        self,
+        load: Loader[Payload, Result],
+        cores: int,
+        memory_limit: int | None,
+        worn: Callable[[str], None] = lambda line: None,
+    ) -> None:
         if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself recognises this case
             raise MnasError(f"workers: {_GUARD}")
         self._arguments = (load, cores, memory_limit)
+        self._worn = worn
+        self._limits = _Use.limits(cores, memory_limit)
+        self._first: _Use | None = None
+        self._performed = 0
         self._unstartable: Failure | None = None
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
@@ -80,7 +105,26 @@ class Worker(Generic[Payload, Result]):
             found: Performed[Result] = pipe.recv()
         except (EOFError, OSError):
             raise self._died() from None
+        self._check_state(found)
         return found
+
+    def _check_state(self, found: Performed[Result]) -> None:
+        """End a process in which work has failed, or that holds more and more: the next work gets a new one.
+
+        After a lack of memory or of files, everything else would fail there too.
+        """
+        self._performed += 1
+        if any(isinstance(outcome, Failure) and FAULTS[outcome.kind].retried for outcome in found.outcomes):
+            self.end()
+            return
+        process = self._process
+        use = None if process is None or process.pid is None else _Use.of(process.pid, limited=self._limits.limited)
+        if use is None:
+            return
+        self._first = self._first or use
+        if problem := use.problem(self._first, self._limits):
+            self._worn(f"after {counted(self._performed, 'payload')}, a worker had {problem}, and was replaced")
+            self.end()
 
     def _start(self) -> Connection:
         """A new process, once it is ready, so that loading does not count towards a trial's time."""
@@ -128,6 +172,7 @@ class Worker(Generic[Payload, Result]):
         """Kill the process and wait for its end."""
         process, pipe = self._process, self._pipe
         self._process = self._pipe = None
+        self._first, self._performed = None, 0
         if process is not None:
             _kill(process)
             process.join()
@@ -140,6 +185,47 @@ class Worker(Generic[Payload, Result]):
             self._forbidden = True
             if self._process is not None:
                 _kill(self._process)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What a process holds, or may hold.
+
+    Attributes:
+        memory: bytes of memory.
+        files: number of open files.
+        limited: whether the memory is what a limit counts: all that was allocated, used or not.
+    """
+
+    memory: int
+    files: int
+    limited: bool
+
+    @classmethod
+    def limits(cls, cores: int, memory_limit: int | None) -> _Use:
+        """What a process may hold; without a limit of memory, its share of the machine's."""
+        share = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * cores // max(os.cpu_count() or 1, cores)
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return cls(memory_limit or share, files, memory_limit is not None)
+
+    @classmethod
+    def of(cls, pid: int, *, limited: bool) -> _Use | None:
+        """What a process holds now; None if it has ended."""
+        with suppress(OSError, ValueError, StopIteration):
+            name = "VmData:" if limited else "VmRSS:"
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            kilobytes = int(next(line for line in lines if line.startswith(name)).split()[1])
+            return cls(1024 * kilobytes, len(os.listdir(f"/proc/{pid}/fd")), limited)
+        return None
+
+    def problem(self, first: _Use, limits: _Use) -> str | None:
+        """What has grown so much since the first payload that the process may soon fail."""
+        if self.files > max(limits.files // 2, 2 * first.files):
+            return f"{self.files:,} open files ({first.files:,} after its first), more than half of the limit"
+        if self.memory > max(0.7 * limits.memory, 2 * first.memory):
+            of = "its limit" if limits.limited else "its share of the machine"
+            return f"{self.memory / 1e9:.1f} GB ({first.memory / 1e9:.1f} GB after its first), more than 70 % of {of}"
+        return None
 
 
 def _answered(pipe: Connection, time_limit: float | None, stop: Stop) -> bool:
@@ -165,10 +251,11 @@ class _LostError(Exception):
 
 def _kill(process: SpawnProcess) -> None:
     """Kill a worker with everything that it has started."""
-    if process.pid:
+    if process.pid and process.exitcode is None:
+        kill_all(process.pid)
+    elif process.pid:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # it leads a group; see `_prepare`
-    process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # it led a group; see `_prepare`
 
 
 def _cause(exit_code: int | None) -> str:

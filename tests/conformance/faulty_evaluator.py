@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 
@@ -13,13 +14,17 @@ import nas
 from nas.evaluators.base import Evaluator, Metrics
 from search_spaces import Architecture, FieldError
 
-GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO, WHERE = range(1, 11)
+GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO, WHERE, FILES, CHILD = range(1, 13)
+
+
+KEPT: list[int] = []
 
 
 class Faulty(Evaluator):
     """The accuracy of a good network is its resolution in thousandths.
 
-    `WHO` gives the process as the accuracy, `WHERE` the path of the project's code as the error.
+    `WHO` and `FILES` give the process as the accuracy, and `FILES` keeps sixty files open each time. `WHERE` gives the
+    path of the project's code as the error. `CHILD` starts a process in a session of its own, and gives it.
     """
 
     name = "faulty"
@@ -48,7 +53,13 @@ class Faulty(Evaluator):
             os._exit(3)
         if what == SLEEP:
             time.sleep(1e6)
-        if what == WHO:
+        if what == FILES:
+            KEPT.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(60))
+        if what == CHILD:
+            child = subprocess.Popen(["sh", "-c", "setsid sleep 1000 & echo $!"], stdout=subprocess.PIPE, text=True)
+            assert child.stdout is not None
+            return Metrics(int(child.stdout.readline()) / 1e7)
+        if what in (WHO, FILES):
             return Metrics(os.getpid() / 1e7)
         return Metrics(float("nan") if what == NONSENSE else architecture.resolution / 1000)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import replace
@@ -105,6 +108,55 @@ def test_a_worker_that_is_lost_costs_its_own_trial(
     assert message in found.error
     assert "\n" not in found.error
     assert all(future.result(timeout=60).outcomes == [Metrics(b0.resolution / 1000)] for future in good)
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_work_has_started_ends_with_its_worker(name: str, b0: Architecture) -> None:
+    """Also a process in a session of its own whose parent has ended."""
+    with started(replace(APART[name], workers=1)) as executor:
+        child = outcome(executor, b0, faulty.CHILD)
+        assert isinstance(child, Metrics)
+        process = Path(f"/proc/{round(child.accuracy * 1e7)}")
+        assert b"sleep" in (process / "cmdline").read_bytes()
+        assert isinstance(outcome(executor, b0, faulty.SLEEP), Failure)
+    deadline = time.monotonic() + 10
+    while process.exists() and b"sleep" in (process / "cmdline").read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", APART)
+def test_a_worker_in_which_work_failed_gets_no_more(name: str, b0: Architecture) -> None:
+    """What failed may have left it without memory or files, and everything else would fail there too."""
+    with started(replace(APART[name], workers=1)) as executor:
+        first = outcome(executor, b0, faulty.WHO)
+        assert outcome(executor, b0, faulty.WHO) == first
+        assert outcome(executor, b0, faulty.REFUSED) == Failure("refused", "FieldError: num_classes: 3 is not for me")
+        assert outcome(executor, b0, faulty.WHO) == first
+        assert isinstance(outcome(executor, b0, faulty.WRONG), Failure)
+        assert isinstance(outcome(executor, b0, faulty.WHO), Metrics)
+        assert outcome(executor, b0, faulty.WHO) != first
+
+
+def test_a_worker_that_holds_more_and_more_is_replaced_before_it_fails(
+    b0: Architecture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        with started(Execution("processes")) as executor:
+            found = [outcome(executor, b0, faulty.FILES) for _ in range(12)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(isinstance(each, Metrics) for each in found)
+    assert 2 <= len(set(found)) <= 6
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert re.fullmatch(
+        r"mnas: after \d payloads, a worker had \d{3} open files \(\d+ after its first\), more than half of the limit, "
+        "and was replaced, as later ones will be; what it runs seems to keep what it no longer needs",
+        said[0],
+    )
 
 
 @pytest.mark.parametrize("name", EXECUTORS)

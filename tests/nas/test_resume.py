@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import nas
 from nas.__main__ import main
 from nas.journal import Journal
 from nas.journal_format import FILE_NAME
@@ -91,6 +92,21 @@ def half(tmp_path: Path) -> Path:
         for first in range(0, 48, 12):
             write(journal, trials[first : first + 12])
     return tmp_path / "run"
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_a_run_made_longer_equals_one_as_long_at_once(controller: str, tmp_path: Path) -> None:
+    """Also if it was made longer more than once within a batch."""
+    total = 75
+    whole = nas.search(controller=controller, trials=total, out=tmp_path / "whole")
+    nas.search(controller=controller, trials=17, out=tmp_path / "run")
+    for trials in (21, 22, 59, total):
+        longer = nas.resume(tmp_path / "run", trials=trials)
+        assert (longer.done, longer.complete) == (trials, True)
+    assert [(t.number, t.genotype, t.reward) for t in longer.trials] == [
+        (t.number, t.genotype, t.reward) for t in whole.trials
+    ]
+    assert longer.best.number == whole.best.number
 
 
 def test_two_owners_are_refused_and_a_dead_one_is_none(half: Path, capsys: pytest.CaptureFixture[str]) -> None:

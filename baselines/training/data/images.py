@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.notices import say
+from baselines.owner import is_owned, lock
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
@@ -265,6 +266,8 @@ def readable_images(
 # Sides of all images (0 and 0 for unreadable ones), and the readable images as one array if they are packed.
 Checked = tuple[NDArray[np.int32], Any]
 SIZES, PACKED = "sizes.npy", "images.npy"
+# Start of the names of folders that are not complete yet; the process that makes one owns it.
+MAKING = "making-"
 
 
 def _packed_side(sizes: NDArray[np.int32]) -> int | None:
@@ -291,10 +294,12 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
     Raises:
         MnasError: the cache cannot be written, for example because the disk is full.
     """
-    partial = None
+    partial = owner = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="making-"))
+        _remove_left_over(folder.parent)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=MAKING))
+        owner = lock(partial)
     except OSError as error:
         progress(f"{folder.parent} cannot be written ({error.strerror}), so images are checked every time")
     try:
@@ -314,7 +319,18 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+        if owner is not None:
+            os.close(owner)
     return sizes, packed
+
+
+def _remove_left_over(cache: Path) -> None:
+    """Remove what processes that were killed had begun to make."""
+    for partial in cache.glob(f"{MAKING}*"):
+        with suppress(OSError):
+            # One that was made just now is not locked yet.
+            if time.time() - partial.stat().st_mtime > 10 and not is_owned(partial):
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def _pack(images: Images, sizes: NDArray[np.int32], folder: Path | None) -> Any:

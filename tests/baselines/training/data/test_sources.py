@@ -19,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
+from baselines.owner import lock
 from baselines.training.batches import batches_of
 from baselines.training.data import images
 from baselines.training.data.images import cache_folder, decode
@@ -281,6 +282,20 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
     assert contents(again.test) == images
     assert [path.name for path in cache_folder().iterdir()] == [place.name]
     assert len(np.load(place / "images.npy")) == 60  # and kept
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path: Path) -> None:
+    folders = [cache_folder() / f"making-{name}" for name in ("killed", "owned", "new")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "images.npy").write_bytes(b"half")
+    for folder in folders[:2]:
+        os.utime(folder, (0, 0))
+    owner = lock(folders[1])
+    assert owner is not None
+    load_data(str(write_folders(tmp_path / "images")))
+    os.close(owner)
+    assert [folder.exists() for folder in folders] == [False, True, True]
 
 
 def test_readers_do_not_see_an_interrupt(tmp_path: Path) -> None:
