@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.text import command
 from baselines.training.folder import read_training
 from baselines.training.settings import TrainingSettings
 from nas.studies.contestants import Judged
@@ -97,6 +98,15 @@ class CoefficientSearch:
     def resume(self) -> str:
         """The command that resumes the search."""
         return SEARCH.resume(self.folder)
+
+    @property
+    def grow(self) -> str:
+        """The command that grows a family of the baseline by the coefficients shown as best."""
+        best, baseline = self.best.candidate, self.plan.baseline
+        ratios = (best.depth, best.width, best.resolution / baseline.resolution)
+        options = zip(("--alpha", "--beta", "--gamma"), ratios, strict=True)
+        words = [word for option, value in options for word in (option, f"{value:.4g}")]
+        return command("family", baseline.name, *words, "--macs", "1x,2x,4x")
 
     @property
     def best(self) -> Entry:

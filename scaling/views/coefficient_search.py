@@ -90,8 +90,7 @@ def text(found: CoefficientSearch) -> list[RenderableType]:
     lines += [labelled("Note:", f"{note}.") for note in plan.notes]
     if found.spent:
         lines.append(_about_differences(found))
-    if found.race.ended is None:
-        lines.append(pointer("Resume:", found.resume))
+    lines.append(pointer("Resume:", found.resume) if found.race.ended is None else pointer("Next:", found.grow))
     return [*lines, pointer("Folder:", str(found.folder))]
 
 
@@ -151,7 +150,7 @@ def _table(found: CoefficientSearch) -> Table:
         one = entry.candidate
         numbers = (f"{one.depth:.4g}", f"{one.width:.4g}", str(one.resolution))
         table.add_row(
-            one.name,
+            _name(entry),
             *numbers,
             count_text(one.macs),
             f"{one.activations:,}",
@@ -159,7 +158,7 @@ def _table(found: CoefficientSearch) -> Table:
             _mean(entry.val),
             _difference(entry),
             _mean(entry.test),
-            ", ".join(filter(None, (_VERDICTS[entry.standing.verdict], _stopped(entry), _marks(entry)))),
+            ", ".join(filter(None, (_VERDICTS[entry.standing.verdict], _stopped(entry)))),
         )
     return table
 
@@ -168,8 +167,10 @@ def _stopped(entry: Entry) -> str:
     return "stopped" if not entry.racing and entry.may_be_best else ""
 
 
-def _marks(entry: Entry) -> str:
-    return ", ".join(mark for mark in entry.candidate.marks if mark != entry.candidate.name)
+def _name(entry: Entry) -> str:
+    """The name of a candidate, with the rules that give the same network."""
+    rules = [mark for mark in entry.candidate.marks if mark != entry.candidate.name]
+    return f"{entry.candidate.name} ({', '.join(rules)})" if rules else entry.candidate.name
 
 
 def _mean(values: tuple[float, ...]) -> str:
@@ -262,7 +263,9 @@ def page(found: CoefficientSearch) -> Page:
     known = [entry for entry in found.entries if entry.standing.interval is not None]
     figure = (_figure(found, known),) if known else ()
     sections.append(Section("Candidates", (*figure, *table)))
-    sections.append(Section("Continue", (Code(found.resume, "Resume the search"),)))
+    resumed = Code(found.resume, "Resume the search")
+    following = resumed if found.race.ended is None else Code(found.grow, "Grow a family by the best")
+    sections.append(Section("Continue", (following,)))
     title = f"Coefficients for {found.plan.baseline.name}"
     return Page(title, f"Networks with {found.plan.constraint}, trained on {found.settings.data}", tuple(sections))
 
@@ -302,7 +305,7 @@ def _figure(found: CoefficientSearch, entries: list[Entry]) -> Plot:
     low = min(100 * (entry.standing.interval or (0.0, 0.0))[0] for entry in entries)
     high = max(100 * max((entry.standing.interval or (0.0, 0.0))[1], entry.standing.difference) for entry in entries)
     pad = 0.05 * max(high - low, 0.1)
-    labels = {entry.candidate.name: _label(entry) for entry in entries}
+    labels = {entry.candidate.name: _name(entry) for entry in entries}
     layout = {
         "height": 22 * len(rows) + 66,
         "margin": {"l": min(7 * max(map(len, labels.values())) + 14, 190), "r": 14, "t": 8, "b": 46},
@@ -333,7 +336,7 @@ def _figure(found: CoefficientSearch, entries: list[Entry]) -> Plot:
     )
     columns = (Column("candidate"), Column("difference, points", True), Column("val top-1", True), Column("verdict"))
     numbers = tuple(
-        (_label(entry), _difference(entry), _mean(entry.val), _VERDICTS[entry.standing.verdict]) for entry in entries
+        (_name(entry), _difference(entry), _mean(entry.val), _VERDICTS[entry.standing.verdict]) for entry in entries
     )
     keys = (
         Key("may be the best", "find", "●"),
@@ -342,8 +345,3 @@ def _figure(found: CoefficientSearch, entries: list[Entry]) -> Plot:
     )
     caption = "Difference from the best of the others on the validation part, in points; bars hold for all at once"
     return Plot(caption, summary, PageTable(caption, columns, numbers), traces, layout, keys=keys)
-
-
-def _label(entry: Entry) -> str:
-    marks = _marks(entry)
-    return f"{entry.candidate.name} ({marks})" if marks else entry.candidate.name
