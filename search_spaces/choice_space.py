@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.errors import FieldError, shorten, unknown_name
+from search_spaces.rows import RowIndex
 from search_spaces.space import Choice, Genotype, Indices, Space, Value
 
 Floats = NDArray[np.float64]
@@ -53,7 +54,7 @@ class ChoiceSpace(Space):
     Args:
         name: name of the space.
         choices: values of each choice, by label.
-        members: genotypes of the networks that can be tried, each once; empty for all.
+        members: genotypes of the networks that can be tried, or their rows of indices, each once; empty for all.
         costs: costs by name, as a number above 0 for each of ``members``.
 
     Raises:
@@ -80,8 +81,8 @@ class ChoiceSpace(Space):
         self,
         name: str,
         choices: Mapping[str, Sequence[Value]],
-        members: Sequence[Mapping[str, Value]] = (),
-        costs: Mapping[str, Sequence[float]] | None = None,
+        members: Sequence[Mapping[str, Value]] | Indices = (),
+        costs: Mapping[str, Sequence[float] | Floats] | None = None,
     ) -> None:
         if not choices:
             raise FieldError("choices", "{}: expected one or more choices")
@@ -89,20 +90,20 @@ class ChoiceSpace(Space):
             if not values or len(set(values)) < len(values):
                 raise FieldError(label, f"{shorten(values)}: expected one or more different values")
         super().__init__(name, [Choice(label, tuple(values)) for label, values in choices.items()])
-        self._rows = self.indices(members)
+        self._rows = members if isinstance(members, np.ndarray) else self.indices(members)
         self.members = self._rows if 0 < len(members) < self.size else None
-        self._position = {row.tobytes(): position for position, row in enumerate(self._rows)}
-        if len(self._position) < len(members):
+        self._index = RowIndex(self._rows, self.cardinalities)
+        if len(self._index) < len(members):
             raise FieldError("members", "a network is given twice; remove one")
         self._columns = {cost: self._checked(cost, values) for cost, values in (costs or {}).items()}
 
-    def _checked(self, name: str, values: Sequence[float]) -> Floats:
+    def _checked(self, name: str, values: Sequence[float] | Floats) -> Floats:
         column = np.asarray(values, dtype=np.float64)
         if column.shape != (len(self._rows),) or not len(column):
             raise FieldError(name, f"{len(values)} values for {len(self._rows)} members; give one for each member")
-        for value in column.tolist():
-            if not 0 < value < math.inf:
-                raise FieldError(name, f"{value} is not a finite number above 0")
+        valid = (column > 0) & (column < math.inf)  # not for nan
+        if not valid.all():
+            raise FieldError(name, f"{column[valid.argmin()]} is not a finite number above 0")
         return column
 
     def decode_indices(self, indices: Indices) -> list[Selection]:
@@ -129,7 +130,7 @@ class ChoiceSpace(Space):
         Costs of a member are measured. Costs of any other network are estimates, which only guide a search: the sum
         over the choices that fits the members best, limited to the measured range.
         """
-        positions = np.array([self._position.get(row.tobytes(), -1) for row in indices], dtype=np.int64)
+        positions = self._index.positions(indices)
         unknown = positions < 0
         found = [column[positions] if len(column) else np.empty(0) for column in self._columns.values()]
         if found and unknown.any():

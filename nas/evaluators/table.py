@@ -18,19 +18,23 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baselines.text import counted
 from nas.evaluators.base import Evaluator, Metrics, Network
-from nas.evaluators.table_file import Row, fault, is_empty, number_of, read_table
+from nas.evaluators.table_file import Table, is_empty, number_of, read_table
 from nas.evaluators.table_space import Columns, table_space
 from search_spaces import FieldError, MnasError, Space
 from search_spaces.plugins import TABLE_OF
+from search_spaces.rows import RowIndex
 from search_spaces.space import Indices
 
 PREFIX = TABLE_OF
+Floats = NDArray[np.float64]
+# Rows that are made canonical at once.
+_CHUNK = 10_000
 
 
 class TableEvaluator(Evaluator):
@@ -55,19 +59,24 @@ class TableEvaluator(Evaluator):
         self.instant = True
         self.columns: Columns | None = None
         self._file = file
-        self._measured: dict[bytes, dict[int, Metrics]] = {}
-        names, numbered = read_table(file)
-        lines = list(numbered)
-        self._check_columns(names, () if space is None else space.labels)
-        rows = [(number, row) for number, row in lines if row.get("state", "done") == "done"]
-        if not rows:
-            rule = "has no rows" if not lines else "has no row whose state is done"
+        table = read_table(file)
+        self._check_columns(list(table.columns), () if space is None else space.labels)
+        count = len(table)
+        if "state" in table.columns:
+            states = table.columns["state"]
+            table = table.where(np.array([value == "done" for value in states.values], dtype=bool)[states.codes])
+        if not len(table):
+            rule = "has no row whose state is done" if count else "has no rows"
             raise MnasError(f"evaluator: {self._file} {rule}; use a table of measured networks")
         if space is None:
-            space, self.columns, rows = table_space(file, names, rows)
+            space, self.columns, rows = table_space(table)
+        else:
+            rows = _rows(table, space)
         self.space: Space = space
-        self._read(rows)
-        self.noisy = any(len(repeats) > 1 for repeats in self._measured.values())
+        for start in range(0, len(rows), _CHUNK):  # there may be a million
+            rows[start : start + _CHUNK] = space.canonical(rows[start : start + _CHUNK])
+        self._measured = _Measured(table, rows, space)
+        self.noisy = self._measured.repeated
 
     def check(self, architecture: Network) -> None:
         self._repeats(architecture)
@@ -80,8 +89,7 @@ class TableEvaluator(Evaluator):
                 raise FieldError(
                     "seed", f"{seed}: the table has {counted(len(repeats), 'measurement')} of this network"
                 )
-            # Seeds count from the first that the table has for this network.
-            found.append(repeats[sorted(repeats)[seed]])
+            found.append(repeats[seed])  # seeds count from the first that the table has for this network
         return found
 
     def measurements(self, network: Network) -> int:
@@ -100,47 +108,14 @@ class TableEvaluator(Evaluator):
     @property
     def rows(self) -> Indices:
         """The canonical rows of the networks in the table: shape (count, choices)."""
-        rows = np.frombuffer(b"".join(self._measured), dtype=np.int64)
-        return rows.reshape(len(self._measured), len(self.space.decisions))
+        return self._measured.rows
 
-    def _repeats(self, network: Network) -> dict[int, Metrics]:
-        """The measurements of a network by seed. Raises `FieldError` if there are none."""
-        key = self.space.indices([self.space.encode(network)]).tobytes()
-        if key not in self._measured:
+    def _repeats(self, network: Network) -> list[Metrics]:
+        """The measurements of a network, by seed. Raises `FieldError` if there are none."""
+        found = self._measured.of(self.space.indices([self.space.encode(network)]))
+        if not found:
             raise FieldError("architecture", f"not in the table {self._file.name}")
-        return self._measured[key]
-
-    # --- reading --------------------------------------------------------------------------------------------------
-
-    def _read(self, lines: Sequence[Row]) -> None:
-        numbers, rows, results = [], [], []
-        values: list[dict[object, int]] = [
-            {form: index for index, value in enumerate(choice.values) for form in (value, str(value))}
-            for choice in self.space.decisions
-        ]
-        for number, row in lines:
-            indices = []
-            for choice, known in zip(self.space.decisions, values, strict=True):
-                value = row.get(choice.label)
-                index = _index(known, value)
-                if index is None:
-                    options = ", ".join(map(str, choice.values))
-                    raise self._fault(number, choice.label, value, f"is not one of {options}")
-                indices.append(index)
-            numbers.append(number)
-            rows.append(indices)
-            results.append((self._seed(number, row), self._metrics(number, row)))
-        canonical = self.space.canonical(np.array(rows, dtype=np.int64).reshape(len(rows), -1))
-        for number, key, (seed, metrics) in zip(numbers, canonical, results, strict=True):
-            repeats = self._measured.setdefault(key.tobytes(), {})
-            if repeats.setdefault(seed, metrics) != metrics:
-                raise self._fault(
-                    number,
-                    "accuracy",
-                    metrics.accuracy,
-                    f"contradicts {repeats[seed].accuracy} of the same network in an earlier row; "
-                    "tell repeats apart with a column seed",
-                )
+        return found
 
     def _check_columns(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         for name in ("accuracy", *labels):
@@ -151,27 +126,94 @@ class TableEvaluator(Evaluator):
                     f"{choices if labels else 'a column for each choice'}"
                 )
 
-    def _metrics(self, number: int, row: Mapping[str, Any]) -> Metrics:
-        accuracy = number_of(row.get("accuracy"))
-        if not 0 <= accuracy <= 1:  # false for nan
-            raise self._fault(number, "accuracy", row.get("accuracy"), "is not a number from 0 to 1")
-        if is_empty(row.get("accuracy_std")):
-            return Metrics(accuracy)
-        std = number_of(row["accuracy_std"])
-        if not 0 <= std <= 1:
-            raise self._fault(number, "accuracy_std", row["accuracy_std"], "is not a number from 0 to 1")
-        return Metrics(accuracy, std)
 
-    def _seed(self, number: int, row: Mapping[str, Any]) -> int:
-        if is_empty(row.get("seed")):
-            return 0
-        seed = number_of(row["seed"])
-        if seed != int(seed if math.isfinite(seed) else -1) or seed < 0:
-            raise self._fault(number, "seed", row["seed"], "is not an integer of at least 0")
-        return int(seed)
+class _Measured:
+    """The measurements of a table: compact, since there may be a million.
 
-    def _fault(self, number: int, column: str, value: object, rule: str) -> MnasError:
-        return fault(self._file, number, column, value, rule)
+    Args:
+        table: rows that count; it loses the columns that are read here, since their texts need most of the memory.
+        rows: canonical row of indices of each.
+        space: space of the table.
+
+    Attributes:
+        rows: rows of indices of the networks, in the order of their first measurements.
+        repeated: whether a network was measured with several seeds.
+
+    Raises:
+        MnasError: a cell breaks its rule, or two rows contradict each other.
+    """
+
+    def __init__(self, table: Table, rows: Indices, space: Space) -> None:
+        seeds, (accuracy, std) = _seeds(table), _metrics(table)
+        for name in ("seed", "accuracy", "accuracy_std"):
+            table.columns.pop(name, None)
+        index = RowIndex(rows, space.cardinalities)
+        first, network = np.unique(index.first, return_inverse=True)
+        order = np.lexsort((seeds, network))  # stable, so equal ones stay in the order of the table
+        network, seeds, accuracy, std = network[order], seeds[order], accuracy[order], std[order]
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = (network[1:] != network[:-1]) | (seeds[1:] != seeds[:-1])
+        before = np.flatnonzero(new)[np.cumsum(new) - 1]  # the first with the same network and seed
+        same = (accuracy == accuracy[before]) & ((std == std[before]) | (np.isnan(std) & np.isnan(std[before])))
+        if not same.all():
+            place = min(np.flatnonzero(~same), key=lambda each: order[each])
+            rule = f"contradicts {accuracy[before[place]]} of the same network in an earlier row"
+            rule = f"{rule}; tell repeats apart with a column seed"
+            raise table.fault(int(order[place]), "accuracy", rule, value=float(accuracy[place]))
+        self._accuracy, self._std = accuracy[new], std[new]
+        self._starts = np.searchsorted(network[new], np.arange(len(first) + 1))
+        self.repeated = len(self._accuracy) > len(first)
+        different = len(first) == len(rows)
+        self.rows: Indices = rows if different else rows[first]
+        self._index = index if different else RowIndex(self.rows, space.cardinalities)
+
+    def of(self, row: Indices) -> list[Metrics]:
+        """The measurements of one network, by seed; none if it is not in the table."""
+        place = int(self._index.positions(row)[0])
+        if place < 0:
+            return []
+        chosen = slice(self._starts[place], self._starts[place + 1])
+        pairs = zip(self._accuracy[chosen].tolist(), self._std[chosen].tolist(), strict=True)
+        return [Metrics(accuracy, None if math.isnan(std) else std) for accuracy, std in pairs]
+
+
+def _rows(table: Table, space: Space) -> Indices:
+    """The row of indices of each row of a table in the choices of a space."""
+    rows = np.empty((len(table), len(space.decisions)), dtype=np.int64)
+    for place, choice in enumerate(space.decisions):
+        known: dict[object, int] = {}
+        for index, value in enumerate(choice.values):
+            known |= {value: index, str(value): index}
+        column = table.columns[choice.label]
+        indices = [_index(known, value) for value in column.values]
+        rows[:, place] = np.array([-1 if index is None else index for index in indices], dtype=np.int64)[column.codes]
+        table.check(choice.label, rows[:, place] >= 0, f"is not one of {', '.join(map(str, choice.values))}")
+    return rows
+
+
+def _metrics(table: Table) -> tuple[Floats, Floats]:
+    """Accuracy and its σ in each row, nan where there is none."""
+    accuracy = table.columns["accuracy"].numbers()
+    table.check("accuracy", (accuracy >= 0) & (accuracy <= 1), "is not a number from 0 to 1")  # not for nan
+    if "accuracy_std" not in table.columns:
+        return accuracy, np.full(len(table), np.nan)
+    column = table.columns["accuracy_std"]
+    std, empty = column.numbers(), np.array([is_empty(value) for value in column.values], dtype=bool)[column.codes]
+    table.check("accuracy_std", empty | ((std >= 0) & (std <= 1)), "is not a number from 0 to 1")
+    return accuracy, std
+
+
+def _seeds(table: Table) -> Floats:
+    """The seed of each row, 0 where there is none."""
+    if "seed" not in table.columns:
+        return np.zeros(len(table))
+    column = table.columns["seed"]
+    seeds, empty = column.numbers(), np.array([is_empty(value) for value in column.values], dtype=bool)[column.codes]
+    seeds[empty] = 0
+    table.check(
+        "seed", (seeds >= 0) & (seeds == np.floor(seeds)) & (seeds < math.inf), "is not an integer of at least 0"
+    )
+    return seeds
 
 
 def _index(known: Mapping[object, int], value: object) -> int | None:

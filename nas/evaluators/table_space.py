@@ -19,18 +19,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nas.costs.metrics import is_cost_name, named_metric
-from nas.evaluators.table_file import Row, fault, is_empty, number_of
+from nas.evaluators.table_file import Column, Table, is_empty, number_of
 from search_spaces import ChoiceSpace, MnasError
 from search_spaces.errors import one_line, shorten
 from search_spaces.registry import TABLE
-from search_spaces.space import Value
+from search_spaces.rows import RowIndex
+from search_spaces.space import Indices, Value
 
 RESERVED = ("accuracy", "accuracy_std", "seed", "state")
 ROLES = ("choice", "cost", "note")
@@ -72,42 +73,41 @@ class Columns:
         return "; ".join(parts)
 
 
-def table_space(file: Path, names: Sequence[str], rows: Sequence[Row]) -> tuple[ChoiceSpace, Columns, list[Row]]:
-    """The space of a table, the roles of its columns, and its rows with cells of choices as values of the space.
-
-    Args:
-        file: path of the table, for messages.
-        names: names of the columns, in order.
-        rows: rows that count.
+def table_space(table: Table) -> tuple[ChoiceSpace, Columns, Indices]:
+    """The space of a table, the roles of its columns, and the row of indices of each of its rows.
 
     Raises:
         MnasError: no column is a choice, a column could be several things, a choice has an empty cell, or a cost is
             not a number above 0.
     """
-    roles = _Roles(file, names, rows)
-    values = {label: _values(file, label, column, rows) for label, column in roles.choices.items()}
-    costs = {name: _costs(file, column, rows) for name, column in roles.costs.items()}
-    choices = {label: sorted(set(cells), key=_natural) for label, cells in values.items()}
-    networks = list(zip(*values.values(), strict=True))  # one for each row
-    rows_of: dict[tuple[Value, ...], list[int]] = {}
-    for row, network in enumerate(networks):
-        rows_of.setdefault(network, []).append(row)
-    repeats = {name: [[cells[row] for row in same] for same in rows_of.values()] for name, cells in costs.items()}
-    means = {name: [fmean(same) for same in lists] for name, lists in repeats.items()}
-    averaged = tuple(name for name, lists in repeats.items() if any(len(set(same)) > 1 for same in lists))
-    members = [dict(zip(choices, network, strict=True)) for network in rows_of]
-    space = ChoiceSpace(TABLE, choices, members, means)
-    valued: list[Row] = [
-        (number, {**cells, **dict(zip(choices, network, strict=True))})
-        for (number, cells), network in zip(rows, networks, strict=True)
-    ]
-    return space, Columns(tuple(choices), tuple(costs), tuple(roles.aside), averaged), valued
+    roles = _Roles(table)
+    cells = {label: _values(table, label, column) for label, column in roles.choices.items()}
+    choices = {label: sorted(set(column.used()), key=_natural) for label, column in cells.items()}
+    rows = np.empty((len(table), len(choices)), dtype=np.int64)
+    for place, (label, values) in enumerate(choices.items()):
+        indices = {value: index for index, value in enumerate(values)}
+        column = cells[label]
+        rows[:, place] = np.array([indices.get(value, -1) for value in column.values])[column.codes]
+    index = RowIndex(rows, np.array([len(values) for values in choices.values()]))
+    # Networks in the order of their first rows, and the network of each row.
+    first, network = np.unique(index.first, return_inverse=True)
+    means, averaged = {}, []
+    for name, full_name in roles.costs.items():
+        costs = _costs(table, full_name)
+        means[name] = np.bincount(network, costs) / np.bincount(network)
+        if (costs != costs[index.first]).any():
+            averaged.append(name)
+        else:
+            means[name] = costs[first]  # and not their mean, which is rounded
+    space = ChoiceSpace(TABLE, choices, rows[first], means)
+    return space, Columns(tuple(choices), tuple(roles.costs), tuple(roles.aside), tuple(averaged)), rows
 
 
 class _Roles:
     """The columns of choices and of costs by their names without a prefix, and what is left aside and why."""
 
-    def __init__(self, file: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
+    def __init__(self, table: Table) -> None:
+        file, names, networks = table.file, list(table.columns), _Networks(table)
         self.choices: dict[str, str] = {}
         self.costs: dict[str, str] = {}
         self.aside: list[str] = []
@@ -117,14 +117,14 @@ class _Roles:
             if column in RESERVED:
                 continue
             role, name = _said(column)
-            cells = [row.get(column) for _, row in rows]
+            cells = table.columns[column]
             if not name:
                 role, name = "note", "a column without a name"
             elif role is None:
                 role = "tells how a trial went" if name in of_a_run else _role(name, cells)
-                if role == "choice" and _identifies(column, names, rows):
+                if role == "choice" and networks.are_named_by(column):
                     role = None
-            elif role == "choice" and len(set(map(_text, cells))) == 1:
+            elif role == "choice" and len(set(map(_text, cells.used()))) == 1:
                 role = SAME
             if role is None:
                 unclear.append(name)
@@ -158,53 +158,72 @@ def _said(column: str) -> tuple[str | None, str]:
     return None, one_line(column, MAX_LETTERS)
 
 
-def _identifies(column: str, names: Sequence[str], rows: Sequence[Row]) -> bool:
-    """Whether a column only names networks that the other columns tell apart; repeats have the same name."""
-    others = [name for name in names if name not in RESERVED and name != column and not is_cost_name(_said(name)[1])]
-    networks = {tuple(_text(row.get(name)) for name in others) for _, row in rows}
-    pairs = {(_text(row.get(column)), tuple(_text(row.get(name)) for name in others)) for _, row in rows}
-    return len({name for name, _ in pairs}) == len(pairs) == len(networks) > 1
+class _Networks:
+    """The networks of a table, as the columns that may be choices tell them apart.
+
+    Each cell has a random number of 64 bits, and a network is the sum of its cells', so that leaving out a column is a
+    subtraction. Two of a million networks have one sum with a probability of 3e-8.
+    """
+
+    def __init__(self, table: Table) -> None:
+        rng = np.random.default_rng(0)
+        self._own: dict[str, NDArray[np.uint64]] = {}
+        self._sum = np.zeros(len(table), dtype=np.uint64)
+        for name, column in table.columns.items():
+            if name in RESERVED or is_cost_name(_said(name)[1]):
+                continue
+            texts = [_text(value) for value in column.values]
+            drawn = rng.integers(2**64, size=len(texts), dtype=np.uint64)
+            numbers = dict(zip(texts, drawn, strict=True))
+            self._own[name] = np.array([numbers[text] for text in texts], dtype=np.uint64)[column.codes]
+            self._sum += self._own[name]
+
+    def are_named_by(self, column: str) -> bool:
+        """Whether a column only names networks that the others tell apart; repeats have the same name."""
+        own = self._own.get(column)
+        if own is None:
+            return False
+        names, pairs, networks = (len(np.unique(numbers)) for numbers in (own, self._sum, self._sum - own))
+        return names == pairs == networks > 1
 
 
-def _role(name: str, cells: Sequence[object]) -> str | None:
+def _role(name: str, cells: Column) -> str | None:
     """The role of a column by its name and its cells, the reason to leave it aside, or None if that is unclear."""
-    different = {_text(cell) for cell in cells}
+    if is_cost_name(name):
+        return "cost" if any(_text(cell) for cell in cells.used()) else "empty"
+    different = {_text(cell) for cell in cells.used()}
     if different == {""}:
         return "empty"
-    if is_cost_name(name):
-        return "cost"
     if len(different) == 1:
         return SAME
     return "choice" if len(different) <= MAX_VALUES and len(different) < len(cells) else None
 
 
-def _values(file: Path, label: str, column: str, rows: Sequence[Row]) -> list[Value]:
+def _values(table: Table, label: str, name: str) -> Column:
     """The cells of a choice as values: numbers if all are numbers, else texts."""
-    cells: list[Any] = []
-    for number, row in rows:
-        cell = row.get(column)
-        if is_empty(cell):
-            rule = f"is missing; if {label} is not a choice, rename the column to note:{label}"
-            raise fault(file, number, label, cell, rule)
-        if not isinstance(cell, str | int | float):
-            raise fault(file, number, label, cell, "is neither a text nor a number")
-        cells.append(cell)
-    numbers = [number_of(cell) for cell in cells]
+    column = table.columns[name]
+    empty = np.array([is_empty(value) for value in column.values])
+    rule = f"is missing; if {label} is not a choice, rename the column to note:{label}"
+    table.check(name, ~empty[column.codes], rule, label)
+    plain = np.array([isinstance(value, str | int | float) for value in column.values])
+    table.check(name, plain[column.codes], "is neither a text nor a number", label)
+    numbers = [number_of(value) for value in column.used()]
     if all(map(math.isfinite, numbers)):
-        return [int(number) if number == int(number) else number for number in numbers]
-    return [_text(cell) for cell in cells]
+        return Column([_whole(number_of(value)) for value in column.values], column.codes)
+    return Column([_text(value) for value in column.values], column.codes)
 
 
-def _costs(file: Path, column: str, rows: Sequence[Row]) -> list[float]:
-    found = []
-    for number, row in rows:
-        value = number_of(row.get(column))
-        if not 0 < value < math.inf:  # false for nan
-            name = _said(column)[1]
-            rule = f"is not a number above 0; if {name} is not a cost, rename it to note:{name} or choice:{name}"
-            raise fault(file, number, name, row.get(column), rule)
-        found.append(value)
-    return found
+def _whole(number: float) -> Value:
+    """A number, as an integer if it is one."""
+    return int(number) if math.isfinite(number) and number == int(number) else number
+
+
+def _costs(table: Table, name: str) -> NDArray[np.float64]:
+    costs = table.columns[name].numbers()
+    shown = _said(name)[1]
+    rule = f"is not a number above 0; if {shown} is not a cost, rename it to note:{shown} or choice:{shown}"
+    table.check(name, (costs > 0) & (costs < math.inf), rule, shown)  # not for nan
+    return costs
 
 
 def _text(cell: object) -> str:

@@ -63,9 +63,9 @@ def test_a_table_of_formulas_reads_back(tmp_path: Path, capsys: pytest.CaptureFi
         "a,b",
     ]
     (tmp_path / "t.csv").write_text(out)
-    names, rows = read_table(tmp_path / "t.csv")
-    assert names == ["=name", "accuracy"]
-    assert [row["=name"] for _, row in rows] == texts
+    table = read_table(tmp_path / "t.csv")
+    assert list(table.columns) == ["=name", "accuracy"]
+    assert table.columns["=name"].used() == texts
 
 
 @pytest.mark.parametrize("stream", ["closed", "missing", "broken"])

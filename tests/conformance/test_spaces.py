@@ -13,6 +13,7 @@ import pytest
 
 from baselines import load
 from nas.check import check_space
+from nas.evaluators.table_file import table_of
 from nas.evaluators.table_space import table_space
 from scaling.coefficients import CoefficientSpace, paper_space
 from search_spaces import (
@@ -40,10 +41,10 @@ def small_table() -> Space:
     product = ChoiceSpace("all", choices)
     rows = product.sample_indices(np.random.default_rng(0), 18)
     cells = [
-        (number, {**genotype, "accuracy": 0.5, "latency_ms": 1 + sum(row), "macs": 1e6 * (1 + row[0])})
-        for number, (genotype, row) in enumerate(zip(product.genotypes(rows), rows.tolist(), strict=True))
+        {**genotype, "accuracy": 0.5, "latency_ms": 1 + sum(row), "macs": 1e6 * (1 + row[0])}
+        for genotype, row in zip(product.genotypes(rows), rows.tolist(), strict=True)
     ]
-    return table_space(Path("small.csv"), [*choices, "accuracy", "latency_ms", "macs"], cells)[0]
+    return table_space(table_of(Path("small.csv"), cells))[0]
 
 
 def small_coefficients() -> CoefficientSpace:
