@@ -14,6 +14,7 @@ from baselines.spec import BaselineSpec, Figure, Provenance, SearchRecord, write
 from baselines.subjects import Network, subject_of
 from baselines.text import command
 from nas.evaluators.base import Evaluator
+from nas.evaluators.guard import GuardedEvaluator
 from nas.evaluators.registry import load_evaluator, space_of
 from nas.evidence import Comparison
 from nas.front import pareto_front, usual_cost
@@ -59,7 +60,12 @@ class Found:
 
     @property
     def evaluator(self) -> Evaluator:
-        """The evaluator of the search."""
+        """The evaluator of the search; the object itself if it was given as one."""
+        found = self._judge
+        return found.inner if isinstance(found, GuardedEvaluator) else found
+
+    @property
+    def _judge(self) -> Evaluator:
         return load_evaluator(self.settings.evaluator, self.settings.space)
 
     def _objects(self) -> dict[str, str]:
@@ -101,7 +107,7 @@ class Found:
         how = f"nas.compare([…, {reference!r}], evaluator=…)"
         if isinstance(reference, str) and not name.startswith(OBJECT):
             how = command("compare", self.folder, reference, "--evaluator", name)
-        return Comparison.of([self.spec, subject_of(reference)], self.evaluator, known, how)
+        return Comparison.of([self.spec, subject_of(reference)], self._judge, known, how)
 
     def front(self, cost: str | None = None) -> Sequence[Trial]:
         """Pareto front of accuracy against a cost (MACs, or the first cost of a table), cheapest first."""

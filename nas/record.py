@@ -291,7 +291,8 @@ class RunRecord:
         """Digests of what settings name and results depend on: Python files and tables, by their names."""
         given = (settings.get(key, ()) for key in ("space", "evaluator", "controller", "controllers"))
         names = [name for value in given for name in ([value] if isinstance(value, str) else value)]
-        return {name: digest_of_file(file) for name in names if (file := file_named(name))}
+        files = {name: file for name in names if (file := file_named(name))}
+        return {name: digest_of_file(file) if file.is_file() else "" for name, file in files.items()}
 
     def check_contents(self, *, accept: bool = False) -> None:
         """Raise `MnasError` if a file that the settings name is not what it was when the run was started.
@@ -300,8 +301,10 @@ class RunRecord:
             accept: whether changes are accepted; the record then keeps them when it is resumed.
         """
         known: Mapping[str, str] = self._entries.get(CONTENTS, {})
-        for name in known:
-            if (file := file_named(name)) and not file.exists():
+        if not known:
+            return
+        for name, before in known.items():
+            if before and (file := file_named(name)) and not file.exists():
                 raise MnasError(f"{self.file}: {file} is gone; {self._elsewhere(name)}")
         now = self._contents(self.plain_settings)
         for name, before in known.items():
@@ -490,7 +493,7 @@ def _rename(entries: Mapping[str, Any], setting: str, name: str) -> None:
     stored = str(entries["settings"].get(setting))
     was_object, is_object = stored.startswith(OBJECT), name.startswith(OBJECT)
     if was_object != is_object or not (is_object or (file_named(stored) and file_named(name))):
-        rule = "which needs no object" if is_object else f"and {one_line(name)} is not that"
+        rule = "which needs no object" if is_object else "and is resumed with it"
         raise MnasError(f"{setting}: the run uses {one_line(stored)}, {rule}; remove {setting}")
     entries["settings"][setting] = name
     contents = entries.get(CONTENTS, {})

@@ -16,7 +16,7 @@ from nas.evaluators.imagenet import ImageNetPredictor
 from nas.evaluators.table import PREFIX, TableEvaluator
 from search_spaces import SPACES, Architecture, FieldError, MnasError, Space, StageSpace, load_space
 from search_spaces.errors import reason_of
-from search_spaces.plugins import OBJECT, load_plugin, located, made, name_object, object_named
+from search_spaces.plugins import OBJECT, load_plugin, located, made, name_object, object_named, portable
 from search_spaces.registry import TABLE
 
 TRAIN = "train:"
@@ -117,11 +117,11 @@ def check_judges(evaluator: Evaluator, space: Space) -> None:
     if not _has_architectures(space):
         raise problem
     others = [name for name in SPACES if name != space.name and _problem(evaluator, load_space(name)) is None]
-    rule = f"judges networks of the space {' or '.join(others)} only, not of {space.name}"
+    rule = f"judges networks of the space {' or '.join(others)} only, not of {portable(space.name)}"
     if not isinstance(space, StageSpace):  # which may scale networks of another space
         rule = f"{rule} ({problem})"
     if not others:
-        rule = f"does not judge networks of the space {space.name} ({problem})"
+        rule = f"does not judge networks of the space {portable(space.name)} ({problem})"
     works = {TRAIN: "--evaluator train --data IMAGES", PREFIX: f"--evaluator {PREFIX}FILE"}
     advice = ", or ".join(option for prefix, option in works.items() if not evaluator.name.startswith(prefix))
     raise MnasError(f"evaluator: {evaluator.name} {rule}; use {advice}")

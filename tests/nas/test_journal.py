@@ -86,7 +86,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a database", b"SQLite format 3\x00" + b"\x00" * 200])
 def test_damaged_journals_are_one_clear_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(MnasError, match="not a usable journal") as error:
+    with pytest.raises(MnasError, match="not a usable journal" if content else "killed before anything") as error:
         Journal.open(tmp_path)
     assert "\n" not in str(error.value)
     assert (tmp_path / FILE_NAME).read_bytes() == content

@@ -120,7 +120,7 @@ def test_a_moved_file_is_named_again(run: Path, capsys: pytest.CaptureFixture[st
     assert main([*resume, "--evaluator", str(run.parent / "b" / "ev.py")]) == 2  # another file
     assert "has changed since the run was started" in capsys.readouterr().err
     assert main([*resume, "--evaluator", "imagenet"]) == 2
-    assert "and imagenet is not that; remove evaluator" in capsys.readouterr().err
+    assert "ev.py, and is resumed with it; remove evaluator" in capsys.readouterr().err
     assert main([*resume, "--evaluator", str(moved)]) == 0
     assert accuracies(run) == [0.5] * 8
     assert nas.resume(run, trials=9, allow_code=True).settings.evaluator == str(moved)  # it stays there

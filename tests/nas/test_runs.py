@@ -132,7 +132,7 @@ def test_what_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_resumed_run_keeps_its_settings(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for controller in ("ppo", "bayesian"):  # the second is the default
         assert main(["search", "--resume", str(runs / "half"), "--controller", controller]) == 2
-        assert "--controller cannot be combined with --resume" in capsys.readouterr().err
+        assert "the run uses random, and is resumed with it; remove controller" in capsys.readouterr().err
     assert main(["search", "--resume", str(runs / "half"), "--trials", "20"]) == 2
     assert "trials: 20 is less than the 30 that the run has" in capsys.readouterr().err
 

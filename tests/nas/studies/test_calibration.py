@@ -108,7 +108,7 @@ def test_killed_while_calibrating_and_resumed(
             assert main(["trials", "cut"]) == 2
             assert "has no trials yet, since it is being calibrated" in capsys.readouterr().err
             assert main(["search", "--resume", "cut"]) == 2
-            assert "names the Python file slow.py" in capsys.readouterr().err
+            assert "slow.py, which would run; add --allow-code" in capsys.readouterr().err
         arguments = ("--resume", "cut", "--allow-code")
     assert start(tmp_path, *arguments).wait() == 0
     digests = []
