@@ -113,6 +113,8 @@ def shorten(value: object, limit: int = 60) -> str:
     brief.maxstring = brief.maxother = 4 * limit
     try:
         text = brief.repr(value)
-    except Exception:  # Python refuses to print integers of more than 4300 digits; and it may be anybody's object
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        text = f"<{type(value).__name__} too long to print>"
+    except Exception:  # it may be anybody's object
         text = f"<{type(value).__name__} that cannot be printed>"
     return text if len(text) <= limit else text[: limit - 1] + "…"
