@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from baselines.commands.options import add_json
-from baselines.training.data.sources import PARTS, load_for_evaluation
+from baselines.training.data.folders import PARTS
+from baselines.training.data.sources import load_for_evaluation
 from baselines.training.folder import load_training_data, trained_network
 from baselines.training.settings import network_of
 from baselines.views import evaluation as view

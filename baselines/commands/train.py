@@ -59,11 +59,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         folder = _resumed(arguments)
     elif arguments.plan:
-        _, subject, settings, plan = _planned(arguments)
+        data, subject, settings, plan = _planned(arguments)
         if arguments.json:
-            print_json(view.plan_data(plan))
+            print_json({"data": data.about(), **view.plan_data(plan)})
         else:
-            show(*view.plan_text(subject, settings, plan))
+            show(*view.plan_text(subject, settings, plan, data))
         return
     else:
         data, subject, settings, _ = _planned(arguments)
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         create_training(folder, subject, settings)
     subject, settings = read_training(folder)
     if not arguments.json:
-        show(*view.started_text(subject, settings, folder))
+        show(*view.started_text(subject, settings, folder, data))
     resume = command("train", "--resume", folder)
     try:
         with view.training_progress(settings.recipe.epochs) as watch, interruptible(saving=True) as stop:

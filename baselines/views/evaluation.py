@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from baselines.text import counted, points
 from baselines.views.terminal import Table, labelled
+from search_spaces.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,6 +30,7 @@ def text(found: Evaluation, name: str, data: ImageData, part: str, settings: Tra
         labelled(f"{name} on the {part} part of {data.source}:", summary(found)),
         _class_table(found, settings.classes),
         *skipped_lines(data),
+        *aside_lines(data),
     ]
     if data.fingerprint != settings.fingerprint:
         lines.append("These are not the images of the training, but it may have seen some of them.")
@@ -40,6 +44,24 @@ def summary(found: Evaluation) -> str:
         f"top-1 {points(found.top1)} of {found.images:,} images (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
         f"top-5 {points(found.top5)}, loss {found.loss:.4f}"
     )
+
+
+def data_lines(data: ImageData) -> list[str]:
+    """Lines with the parts, the classes and the images of each, and with what was left aside and why."""
+    named = ", ".join(one_line(name, 30) for name in data.classes[:SHOWN_CLASSES])
+    more = f" and {len(data.classes) - SHOWN_CLASSES} more" if len(data.classes) > SHOWN_CLASSES else ""
+    counts = np.bincount(data.train.labels, minlength=len(data.classes))
+    least, most = int(counts.min()), int(counts.max())
+    each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    parts = (
+        f"{len(data.train):,} to train ({each} a class), {len(data.val):,} for validation, {len(data.test):,} to test"
+    )
+    return [f"Images: {parts}; {counted(len(data.classes), 'class')}: {named}{more}.", *aside_lines(data)]
+
+
+def aside_lines(data: ImageData) -> list[str]:
+    """A line with the files that were left aside and why; nothing if there are none."""
+    return [f"Left aside: {'; '.join(data.aside)}."] if data.aside else []
 
 
 def skipped_lines(data: ImageData) -> list[str]:

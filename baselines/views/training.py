@@ -12,7 +12,7 @@ from baselines.comparators import Subject, counts_of
 from baselines.notices import has_terminal, notices, say
 from baselines.text import command, counted, macs_text, points
 from baselines.training.settings import TrainingSettings, enlargement, network_of
-from baselines.views.evaluation import skipped_lines, summary
+from baselines.views.evaluation import data_lines, skipped_lines, summary
 from baselines.views.terminal import Table, labelled, pointer
 
 if TYPE_CHECKING:
@@ -41,12 +41,15 @@ def _batch_text(settings: TrainingSettings) -> str:
     return text + (", blocks recomputed" if settings.recompute else "")
 
 
-def started_text(subject: Subject, settings: TrainingSettings, folder: Path) -> list[RenderableType]:
-    """Lines with the network, the settings and the folder of a training."""
+def started_text(
+    subject: Subject, settings: TrainingSettings, folder: Path, data: ImageData | None = None
+) -> list[RenderableType]:
+    """Lines with the network, the images, the settings and the folder of a training."""
     epochs = counted(settings.recipe.epochs, "epoch")
     enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
     return [
         labelled("Training", _network_text(subject)),
+        *(data_lines(data) if data is not None else []),
         f"{epochs}, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
         *([f"{enlarged}."] if enlarged else []),
     ]
@@ -68,8 +71,8 @@ def plan_data(plan: MemoryPlan) -> dict[str, Any]:
     return {**asdict(plan), "micro_batch": plan.micro_batch, "peak": plan.peak}
 
 
-def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan) -> list[RenderableType]:
-    """A memory plan as a table."""
+def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, data: ImageData) -> list[RenderableType]:
+    """The images of a training, and its memory plan as a table."""
     rows = {
         "process": plan.process,
         "weights, gradients, optimizer, average": plan.state,
@@ -85,6 +88,7 @@ def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan) ->
             table.add_row(name, f"{size / 1e9:.2f}")
     lines: list[RenderableType] = [
         labelled("Training", _network_text(subject)),
+        *data_lines(data),
         table,
         labelled("Plan:", _batch_text(settings)),
         f"The feature maps take {plan.measured:.2f} times the memory in the cost model, measured in two training steps."

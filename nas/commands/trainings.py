@@ -14,7 +14,7 @@ from baselines.notices import say
 from baselines.training.data.sources import ImageData
 from baselines.training.recipe import RECIPES
 from baselines.training.settings import TrainingOptions
-from baselines.views.evaluation import skipped_lines
+from baselines.views.evaluation import data_lines, skipped_lines
 from nas.executors.base import EXECUTORS, Execution
 from nas.studies.trainings import StudyKind
 from search_spaces.architecture import ACTIVATIONS
@@ -88,7 +88,8 @@ def run_trainings(
         if not getattr(arguments, next(iter(fixed))) or not arguments.data:
             raise MnasError(f"{kind.words[0]}: expected {expected}, or --resume FOLDER")
         folder = arguments.out or new_folder(kind.words[0])
-        for line in skipped_lines(create(folder, where)):
+        data = create(folder, where)
+        for line in (*data_lines(data), *skipped_lines(data)):
             say(f"mnas: {line}")
     try:
         found = run(folder, where)

@@ -43,7 +43,7 @@ PROGRESS_SECONDS = 10.0
 TEMPORARY_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT)
 
 # The decoders that are used, whatever a file's name says: some of Pillow's others start programs (Ghostscript).
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 # A decoder needs about ten bytes a pixel, and a file of half a megabyte may have hundreds of megapixels. A larger JPEG
 # is decoded at a fraction of its sides; a larger image of another format is not decoded.
 MAX_PIXELS = 2**26
@@ -177,13 +177,50 @@ def _pixels(image: Image) -> int:
 
 
 def pixels_of(image: Image) -> Pixels:
-    """A Pillow image as uint8 of shape (height, width, 3), upright."""
+    """A Pillow image as uint8 of shape (height, width, 3), upright.
+
+    Raises:
+        OSError: its values have no known scale.
+    """
     from PIL import Image, ImageOps
 
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I;16"):  # Pillow would turn all values above 255 white
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow would turn all values above 255 white
+        image = Image.fromarray(eight_bits(np.asarray(image), _scales(image)))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+# Tag of TIFF that says whether values are unsigned (1), signed (2) or floats (3).
+_SAMPLE_FORMAT = 339
+
+
+def _scales(image: Image) -> tuple[float, ...]:
+    """The values that may stand for white in an image of more than eight bits, smallest first."""
+    if image.format == "PPM":  # which says what stands for white, and Pillow has applied it
+        return (2.0**16 - 1,)
+    if image.mode == "F":
+        return (1.0, 2.0**8 - 1, 2.0**12 - 1, 2.0**16 - 1)
+    half = (2.0**15 - 1,) if getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) == (2,) else ()
+    if image.mode.startswith("I;16"):
+        return (2.0**12 - 1, *half, 2.0**16 - 1)
+    return (2.0**8 - 1, 2.0**12 - 1, *half, 2.0**16 - 1, 2.0**32 - 1)
+
+
+def eight_bits(values: NDArray[Any], scales: Sequence[float]) -> Pixels:
+    """Values of more than eight bits as eight, by the first scale that holds them: cameras keep 12 bits in 16.
+
+    Args:
+        values: array of integers or floats.
+        scales: values that may stand for white, smallest first.
+
+    Raises:
+        OSError: a value is negative, not finite, or beyond all scales.
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    white = next((scale for scale in scales if high <= scale), None)
+    if white is None or not low >= 0:  # false for nan
+        raise OSError(f"its values are from {low:g} to {high:g}, and what is white is unknown; convert it to 8 bits")
+    return np.rint(values * (255 / white)).astype(np.uint8)
 
 
 @contextmanager

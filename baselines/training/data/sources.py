@@ -1,6 +1,6 @@
 """Images with classes, from folders, IDX files, binary CIFAR archives, or libraries.
 
-    folder/{train,val,test}/CLASS/*.jpg     val and test may be missing
+    folder/{train,val,test}/CLASS/*.jpg     val and test may be missing (names: `baselines.training.data.folders`)
     folder/CLASS/*.jpg                      split: 10 % of each class for val and 10 % for test
     folder of train-images-idx3-ubyte …     MNIST and Fashion-MNIST, with or without gzip
     folder or cifar-10-binary.tar.gz        CIFAR-10 and CIFAR-100 in their binary form
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from baselines.text import counted
 from baselines.training.data.archives import read_cifar, read_idx
+from baselines.training.data.folders import PARTS, read_folders
 from baselines.training.data.images import (
     Files,
     Labels,
@@ -39,8 +40,6 @@ from baselines.training.data.libraries import read_hugging_face, read_torchvisio
 from search_spaces.errors import MnasError
 
 VAL_SHARE = 0.1
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-PARTS = ("train", "val", "test")
 LIBRARIES = ("hf", "torchvision")
 
 
@@ -90,6 +89,7 @@ class ImageData:
         side: side of the training images in pixels if they are one array; None otherwise.
         skipped: names of images that could not be read.
         sides: smallest, median and largest of the images' shorter sides in pixels; empty if unknown.
+        aside: files that were left aside and why, for a person.
     """
 
     source: str
@@ -101,6 +101,7 @@ class ImageData:
     side: int | None
     skipped: tuple[str, ...] = ()
     sides: tuple[int, ...] = ()
+    aside: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
         """Summary of the data for a record of a training."""
@@ -110,7 +111,9 @@ class ImageData:
             "classes": len(self.classes),
             "side": self.side,
             **{name: len(getattr(self, name)) for name in PARTS},
+            "images_per_class": np.bincount(self.train.labels, minlength=len(self.classes)).tolist(),
             "skipped": len(self.skipped),
+            "aside": list(self.aside),
         }
 
 
@@ -122,11 +125,13 @@ class Raw:
         classes: names of the classes, in the order of the labels.
         parts: images and labels by name of the part; the part "split" is to be divided into train, val and test.
         survey: unreadable images, and sides of the others where they were read one by one.
+        aside: files that were left aside and why, for a person.
     """
 
     classes: Sequence[str]
     parts: dict[str, tuple[Any, Labels]]
     survey: Survey = field(default_factory=Survey)
+    aside: tuple[str, ...] = ()
 
 
 def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = print_progress) -> ImageData:
@@ -164,6 +169,7 @@ def _divide(source: str, raw: Raw, seed: int) -> ImageData:
         side=train.side,
         skipped=tuple(raw.survey.skipped),
         sides=_sides(raw, train),
+        aside=raw.aside,
     )
 
 
@@ -305,34 +311,13 @@ def _load_raw(source: str, progress: Callable[[str], None]) -> Raw:
 
 def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
     """Images of class folders, in parts or to be split."""
-    roots = {part: path / part for part in PARTS if (path / part).is_dir()}
-    roots = roots or {"split": path}
-    first = next(iter(roots.values()))
-    classes = _class_names(first)
-    if not classes:
-        raise MnasError(f"data: {first} has no class folders; add one for each class, with its images")
+    found, survey = read_folders(path), Survey()
     parts: dict[str, tuple[Any, Labels]] = {}
-    survey = Survey()
-    for part, root in roots.items():
-        for name in _class_names(root):
-            if name not in classes:
-                raise MnasError(f"data: class {name!r} is in {root} but not in {first}; add it there or remove it")
-        files = [
-            (file, label)
-            for label, name in enumerate(classes)
-            if (root / name).is_dir()
-            for file in sorted((root / name).rglob("*"))
-            if file.suffix.lower() in SUFFIXES and file.is_file()
-        ]
-        if not files and part not in (first.name, "split"):
-            raise MnasError(f"data: {root} has no images; add some or remove the folder")
+    for part, files in found.files.items():
         labels = np.array([label for _, label in files], dtype=np.int64)
-        parts[part] = readable_images(Files(root, [file for file, _ in files]), labels, survey, progress)
-    return Raw(classes, parts, survey)
-
-
-def _class_names(root: Path) -> list[str]:
-    return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        images = Files(found.roots[part], [file for file, _ in files])
+        parts[part] = readable_images(images, labels, survey, progress)
+    return Raw(found.classes, parts, survey, found.aside)
 
 
 def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:

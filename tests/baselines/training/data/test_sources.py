@@ -181,6 +181,49 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path: Path) -> None:
     assert (decode(tmp_path / "ramp.png") == np.arange(256).reshape(16, 16, 1)).all()
 
 
+RAMP = np.linspace(0, 1, 256).reshape(16, 16)
+GREY = np.arange(256).reshape(16, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("u16.png", (RAMP * 65535).astype(np.uint16)),
+        ("u16.tif", (RAMP * 65535).astype(np.uint16)),
+        ("u12in16.png", (RAMP * 4095).astype(np.uint16)),
+        ("u12in16.tif", (RAMP * 4095).astype(np.uint16)),
+        ("u8in32.tif", (RAMP * 255).astype(np.int32)),
+        ("u16in32.tif", (RAMP * 65535).astype(np.int32)),
+        ("u31.tif", (RAMP * (2**31 - 1)).astype(np.int32)),
+        ("unit.tif", RAMP.astype(np.float32)),
+        ("float255.tif", (RAMP * 255).astype(np.float32)),
+        ("float4095.tif", (RAMP * 4095).astype(np.float32)),
+    ],
+)
+def test_deep_pixels_keep_their_brightness(tmp_path: Path, name: str, pixels: Any) -> None:
+    Image.fromarray(pixels).save(tmp_path / name)
+    white = 127 if name == "u31.tif" else 255  # half of what 32 bits hold
+    assert np.abs(decode(tmp_path / name).astype(float) - GREY * white / 255).max() <= 1
+
+
+@pytest.mark.parametrize("most", [65535, 4095, 1000])
+def test_deep_pixels_of_netpbm_say_what_is_white(tmp_path: Path, most: int) -> None:
+    values = np.rint(RAMP * most).astype(">u2")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 16 16 %d\n" % most + values.tobytes())
+    assert np.abs(decode(tmp_path / "deep.pgm").astype(float) - GREY).max() <= 1
+    (tmp_path / "dark.pgm").write_bytes(b"P5 16 16 65535\n" + np.rint(RAMP * 200).astype(">u2").tobytes())
+    assert decode(tmp_path / "dark.pgm").max() <= 1
+
+
+@pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 1e6], [np.nan, 1.0], [0.0, np.inf]])
+def test_values_that_are_no_pixels_are_named(tmp_path: Path, values: list[float]) -> None:
+    Image.fromarray(np.array([values], dtype=np.float32)).save(tmp_path / "odd.tif")
+    with pytest.raises(
+        OSError, match=r"odd\.tif cannot be read \(its values are from .*, and what is white"
+    ):
+        decode(tmp_path / "odd.tif")
+
+
 def test_packed_images_stay_in_their_file(tmp_path: Path) -> None:
     """Held-out parts are rows of the memory-mapped array, not copies."""
     data = load_data(str(write_folders(tmp_path / "images")))
