@@ -170,7 +170,7 @@ def initial_weights(subject: Subject, settings: TrainingSettings) -> Mapping[str
 def load_training_data(settings: TrainingSettings) -> ImageData:
     """Load the images of a training. Raises `MnasError` if they have changed."""
     data = load_data(settings.data, settings.seed)
-    if data.fingerprint != settings.fingerprint:
+    if not data.has(settings.fingerprint):
         raise MnasError(
             f"data: {settings.data} has changed (fingerprint {data.fingerprint}, before {settings.fingerprint}); "
             "restore the images, start a new training, or evaluate on other images with mnas evaluate --data"

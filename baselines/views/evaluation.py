@@ -32,7 +32,7 @@ def text(found: Evaluation, name: str, data: ImageData, part: str, settings: Tra
         *skipped_lines(data),
         *aside_lines(data),
     ]
-    if data.fingerprint != settings.fingerprint:
+    if not data.has(settings.fingerprint):
         lines.append("These are not the images of the training, but it may have seen some of them.")
     return [*lines, "The interval is for other images of the same kind; trainings differ by chance as well."]
 
@@ -60,8 +60,9 @@ def data_lines(data: ImageData) -> list[str]:
 
 
 def aside_lines(data: ImageData) -> list[str]:
-    """A line with the files that were left aside and why; nothing if there are none."""
-    return [f"Left aside: {'; '.join(data.aside)}."] if data.aside else []
+    """Lines with the files that were left aside and why, and with images that are in two parts; none without these."""
+    aside = [f"Left aside: {'; '.join(data.aside)}."] if data.aside else []
+    return [*aside, *(f"Note: {repeated}." for repeated in data.repeated)]
 
 
 def skipped_lines(data: ImageData) -> list[str]:

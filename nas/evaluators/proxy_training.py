@@ -151,7 +151,7 @@ class ProxyTraining(Evaluator):
         """The images, the train part reduced to as many as the proxy asks for."""
         check_installed()
         loaded = load_data(self._proxy.data)
-        if self._proxy.fingerprint not in ("", loaded.fingerprint):
+        if self._proxy.fingerprint and not loaded.has(self._proxy.fingerprint):
             raise MnasError(
                 f"data: {self._proxy.data} has changed (fingerprint {loaded.fingerprint}, before "
                 f"{self._proxy.fingerprint}); restore the images, or start a new run"

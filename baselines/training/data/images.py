@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,28 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
+# Digests of images: 16 bytes each.
+Digests = NDArray[np.void]
+
+
+class Look(NamedTuple):
+    """What reading an image through has found.
+
+    Attributes:
+        width, height: sides as stored, in pixels.
+        digest: BLAKE2 of its content as stored, 16 bytes.
+    """
+
+    width: int
+    height: int
+    digest: bytes
+
+
+def digest_of(content: bytes | memoryview) -> bytes:
+    """The digest of an image's content: of a file's bytes, or of its pixels where there is no file."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 class Images(Protocol):
     """Images that can be read one by one."""
 
@@ -75,16 +97,28 @@ class Images(Protocol):
         """One image: uint8 of shape (height, width, 3). Raises an `OSError` that names it if it cannot be read."""
         ...
 
+    @property
+    def digests(self) -> Digests | None:
+        """The digest of each image, shape (N,); None before they have been looked at."""
+        ...
+
+    @digests.setter
+    def digests(self, found: Digests) -> None: ...
+
     def name(self, index: int) -> str:
         """Name of an image for messages."""
         ...
 
     def portable_name(self, index: int) -> str:
-        """A text that identifies an image, wherever the data set is stored."""
+        """A name of an image, wherever the data set is stored."""
         ...
 
-    def size(self, index: int) -> tuple[int, int]:
-        """The two sides as stored. Raises `OSError` if the image cannot be read to its end."""
+    def former_name(self, index: int) -> str:
+        """A text by which an image was identified before digests."""
+        ...
+
+    def look(self, index: int) -> Look:
+        """Read an image once, to its end. Raises `OSError` if it cannot be read."""
         ...
 
 
@@ -98,6 +132,7 @@ class Files:
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root, self._files = root, files
+        self.digests: Digests | None = None
 
     @property
     def threads(self) -> int:
@@ -122,20 +157,25 @@ class Files:
         return str(self._files[index])
 
     def portable_name(self, index: int) -> str:
-        """As `Images`: path in the folder, and size of the file."""
-        file = self._files[index]
-        return f"{file.relative_to(self._root)} {file.stat().st_size}"
+        """As `Images`: path in the folder."""
+        return str(self._files[index].relative_to(self._root))
 
-    def size(self, index: int) -> tuple[int, int]:
+    def former_name(self, index: int) -> str:
+        """As `Images`: path in the folder, and size of the file."""
+        return f"{self.portable_name(index)} {self._files[index].stat().st_size}"
+
+    def look(self, index: int) -> Look:
         """As `Images`; a JPEG is read to its end, but decoded at an eighth of its sides."""
         from PIL import ImageOps
 
         file = self._files[index]
-        with opened(file, str(file)) as image:
-            size = image.size
+        with reading(str(file)):
+            content = file.read_bytes()
+        with opened(content, str(file)) as image:
+            width, height = image.size
             image.draft(None, (1, 1))
             ImageOps.exif_transpose(image).load()
-        return size
+        return Look(width, height, digest_of(content))
 
 
 def decode(source: Path | bytes, name: str = "") -> Pixels:
@@ -260,10 +300,22 @@ class Subset:
         pixels: Pixels = self.images[int(self.rows[index])]
         return pixels
 
+    @property
+    def digests(self) -> Digests | None:
+        """As `Images`."""
+        return None if self.images.digests is None else self.images.digests[self.rows]
+
+    def name(self, index: int) -> str:
+        """As `Images`."""
+        return str(self.images.name(int(self.rows[index])))
+
     def portable_name(self, index: int) -> str:
         """As `Images`."""
-        text: str = self.images.portable_name(int(self.rows[index]))
-        return text
+        return str(self.images.portable_name(int(self.rows[index])))
+
+    def former_name(self, index: int) -> str:
+        """As `Images`."""
+        return str(self.images.former_name(int(self.rows[index])))
 
 
 @dataclass
@@ -291,7 +343,8 @@ def readable_images(
         progress: function that is called with a line of progress if this takes long.
     """
     key = hashlib.sha256(images.identity.encode()).hexdigest()[:24]
-    sizes, packed = _load_cached(cache_folder() / key) or _check_images(images, cache_folder() / key, progress)
+    folder = cache_folder() / key
+    sizes, images.digests, packed = _load_cached(folder) or _check_images(images, folder, progress)
     good = np.flatnonzero(sizes[:, 0])
     survey.skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
     survey.sides.append(sizes[good].min(1))
@@ -300,9 +353,9 @@ def readable_images(
     return images if len(good) == len(images) else Subset(images, good), labels[good]
 
 
-# Sides of all images (0 and 0 for unreadable ones), and the readable images as one array if they are packed.
-Checked = tuple[NDArray[np.int32], Any]
-SIZES, PACKED = "sizes.npy", "images.npy"
+# Sides of all images (0 and 0 for unreadable ones), digests, and the readable ones as an array if they are packed.
+Checked = tuple[NDArray[np.int32], Digests, Any]
+SIZES, DIGESTS, PACKED = "sizes.npy", "digests.npy", "images.npy"
 # Start of the names of folders that are not complete yet; the process that makes one owns it.
 MAKING = "making-"
 
@@ -319,10 +372,13 @@ def _load_cached(folder: Path) -> Checked | None:
     """The cached result; None if there is none, or its files are damaged."""
     try:
         sizes = np.load(folder / SIZES)
+        digests = np.load(folder / DIGESTS)
         packed = np.load(folder / PACKED, mmap_mode="r") if _packed_side(sizes) else None
     except (OSError, ValueError, EOFError, IndexError):
         return None
-    return sizes, None if packed is None else packed[: np.count_nonzero(sizes[:, 0])]
+    if digests.dtype != np.uint8 or digests.shape != (len(sizes), 16):
+        return None
+    return sizes, digests.view("V16")[:, 0], None if packed is None else packed[: np.count_nonzero(sizes[:, 0])]
 
 
 def _check_images(images: Images, folder: Path, progress: Callable[[str], None]) -> Checked:
@@ -340,10 +396,11 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
     except OSError as error:
         progress(f"{folder.parent} cannot be written ({error.strerror}), so images are checked every time")
     try:
-        sizes = _image_sizes(images, progress)
+        sizes, digests = _look_through(images, progress)
         packed = _pack(images, sizes, partial)
         if partial is not None:
             np.save(partial / SIZES, sizes)
+            np.save(partial / DIGESTS, digests)
             if folder.exists() and _load_cached(folder) is None:
                 shutil.rmtree(folder)
             with suppress(OSError):  # another process was faster
@@ -358,7 +415,7 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
             shutil.rmtree(partial, ignore_errors=True)
         if owner is not None:
             os.close(owner)
-    return sizes, packed
+    return sizes, digests.view("V16")[:, 0], packed
 
 
 def _remove_left_over(cache: Path) -> None:
@@ -399,25 +456,27 @@ def _pack(images: Images, sizes: NDArray[np.int32], folder: Path | None) -> Any:
     return packed[:count]
 
 
-def _image_sizes(images: Images, progress: Callable[[str], None]) -> NDArray[np.int32]:
-    """The two sides of each image, or 0 and 0 if it cannot be read: shape (N, 2)."""
+def _look_through(images: Images, progress: Callable[[str], None]) -> tuple[NDArray[np.int32], Pixels]:
+    """The two sides of each image, or 0 and 0 if it cannot be read: shape (N, 2); and its digest: shape (N, 16)."""
 
-    def size(index: int) -> tuple[int, int]:
+    def look(index: int) -> Look:
         try:
-            return images.size(index)
+            return images.look(index)
         except OSError:
-            return 0, 0
+            return Look(0, 0, bytes(16))
 
-    sizes = np.zeros((len(images), 2), dtype=np.int32)
+    sizes, digests = np.zeros((len(images), 2), dtype=np.int32), np.zeros((len(images), 16), dtype=np.uint8)
     last_report = time.monotonic()
     with ThreadPoolExecutor(images.threads) as pool:
         for start in range(0, len(images), BLOCK):
             block = range(start, min(start + BLOCK, len(images)))
-            sizes[start : block.stop] = list(pool.map(size, block) if images.threads > 1 else map(size, block))
+            found = list(pool.map(look, block) if images.threads > 1 else map(look, block))
+            sizes[start : block.stop] = [one[:2] for one in found]
+            digests[start : block.stop] = np.frombuffer(b"".join(one.digest for one in found), np.uint8).reshape(-1, 16)
             if time.monotonic() - last_report >= PROGRESS_SECONDS:
                 progress(f"checked {block.stop:,} of {len(images):,} images; this is done once")
                 last_report = time.monotonic()
-    return sizes
+    return sizes, digests
 
 
 def print_progress(text: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.training.data.images import decode, pixels_of, reading
+from baselines.training.data.images import Digests, Look, decode, digest_of, pixels_of, reading
 from search_spaces.errors import MnasError, not_installed, shorten, unknown_name
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rows:
     """Images of a library's data set, decoded on access.
 
@@ -26,6 +26,7 @@ class Rows:
         column: column of the image in a row.
         sizes: sizes of the stored images in bytes; None for a data set that is the same everywhere.
         threads: number of threads that may read at once; 1, since a library need not be thread-safe.
+        digests: as `baselines.training.data.images.Images`.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Rows:
     column: str | int
     sizes: NDArray[np.int64] | None = None
     threads: int = 1
+    digests: Digests | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,11 +43,18 @@ class Rows:
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         name = self.name(index)
         with reading(name):
-            found = self.rows[int(index)][self.column]
-            if not isinstance(found, dict):
+            found = self._cell(index)
+            if not isinstance(found, bytes):
                 return pixels_of(found)
-            content, path = found["bytes"], found["path"]
-        return decode(Path(path) if content is None else content, name)
+        return decode(found, name)
+
+    def _cell(self, index: int) -> Any:
+        """The content of an image's file, or the image if there is none."""
+        found = self.rows[int(index)][self.column]
+        if not isinstance(found, dict):
+            return found
+        content = found["bytes"]
+        return Path(found["path"]).read_bytes() if content is None else content
 
     def name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
@@ -53,12 +62,20 @@ class Rows:
 
     def portable_name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
+        return str(index)
+
+    def former_name(self, index: int) -> str:
+        """As `baselines.training.data.images.Images`."""
         return self.name(index) if self.sizes is None else f"{index} {self.sizes[index]}"
 
-    def size(self, index: int) -> tuple[int, int]:
+    def look(self, index: int) -> Look:
         """As `baselines.training.data.images.Images`."""
-        width, height = self[index].shape[:2]
-        return width, height
+        name = self.name(index)
+        with reading(name):
+            found = self._cell(index)
+            pixels = decode(found, name) if isinstance(found, bytes) else pixels_of(found)
+        height, width = pixels.shape[:2]
+        return Look(width, height, digest_of(found if isinstance(found, bytes) else pixels.tobytes()))
 
 
 # Images and labels by name of the part.

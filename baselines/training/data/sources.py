@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,18 @@ from baselines.text import counted
 from baselines.training.data.archives import read_cifar, read_idx
 from baselines.training.data.folders import PARTS, read_folders
 from baselines.training.data.images import (
+    Digests,
     Files,
     Labels,
     Subset,
     Survey,
     cache_folder,
+    digest_of,
     print_progress,
     readable_images,
 )
 from baselines.training.data.libraries import read_hugging_face, read_torchvision
-from search_spaces.errors import MnasError
+from search_spaces.errors import MnasError, one_line
 
 VAL_SHARE = 0.1
 LIBRARIES = ("hf", "torchvision")
@@ -71,6 +73,16 @@ class Part:
         images, _ = self.source
         return images.shape[1] if isinstance(images, np.ndarray) else None
 
+    @property
+    def digests(self) -> Digests:
+        """The digest of each image: of its file, or of its pixels in an array."""
+        images, rows = self.source
+        if not isinstance(images, np.ndarray):
+            found: Digests = images.digests[rows]
+            return found
+        contents = (digest_of(np.ascontiguousarray(images[row]).data) for row in rows)
+        return np.frombuffer(b"".join(contents), dtype="V16")
+
     def take(self, indices: NDArray[np.int64]) -> Part:
         """The images at the indices, in that order, without a copy."""
         images, rows = self.source
@@ -85,11 +97,13 @@ class ImageData:
         source: source as the user gave it.
         classes: names of the classes, in the order of the labels.
         train, val, test: parts; test may be empty.
-        fingerprint: 16 hex digits of a hash over the labels and images of all parts (for files, over names and sizes).
+        fingerprint: 16 hex digits of a hash over the labels and the content of the images of all parts.
+        former: the fingerprint that trainings of earlier versions have, which knew files by their names and sizes.
         side: side of the training images in pixels if they are one array; None otherwise.
         skipped: names of images that could not be read.
         sides: smallest, median and largest of the images' shorter sides in pixels; empty if unknown.
         aside: files that were left aside and why, for a person.
+        repeated: images of val or test that are also in train, for a person.
     """
 
     source: str
@@ -102,6 +116,12 @@ class ImageData:
     skipped: tuple[str, ...] = ()
     sides: tuple[int, ...] = ()
     aside: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    former: str = ""
+
+    def has(self, fingerprint: str) -> bool:
+        """Whether these are the images with a fingerprint."""
+        return fingerprint in (self.fingerprint, self.former)
 
     def about(self) -> dict[str, Any]:
         """Summary of the data for a record of a training."""
@@ -114,6 +134,7 @@ class ImageData:
             "images_per_class": np.bincount(self.train.labels, minlength=len(self.classes)).tolist(),
             "skipped": len(self.skipped),
             "aside": list(self.aside),
+            "repeated": list(self.repeated),
         }
 
 
@@ -170,7 +191,23 @@ def _divide(source: str, raw: Raw, seed: int) -> ImageData:
         skipped=tuple(raw.survey.skipped),
         sides=_sides(raw, train),
         aside=raw.aside,
+        repeated=tuple(_repeated(train, {name: parts[name] for name in ("val", "test") if name in parts}, raw.classes)),
+        former=_fingerprint(raw, former=True),
     )
+
+
+def _repeated(train: Part, others: Mapping[str, Part], classes: Sequence[str]) -> Iterator[str]:
+    """Sentences about images of other parts that are also in train."""
+    known = set(train.digests.tolist())
+    for name, part in others.items():
+        places = [place for place, digest in enumerate(part.digests.tolist()) if digest in known]
+        if places:
+            images, rows = part.source
+            first = places[0]
+            label = classes[part.labels[first]]
+            which = f"one of {label}" if isinstance(images, np.ndarray) else images.name(int(rows[first]))
+            count = f"{len(places):,} of {counted(len(part), 'image')}"
+            yield f"{count} of {name} are also in train, such as {one_line(which)}"
 
 
 def _sides(raw: Raw, train: Part) -> tuple[int, ...]:
@@ -207,7 +244,7 @@ def load_for_evaluation(
     """
     raw = _load_raw(source, print_progress)
     raw_fingerprint = _fingerprint(raw)
-    if raw_fingerprint == fingerprint:
+    if fingerprint in (raw_fingerprint, _fingerprint(raw, former=True)):
         return _divide(source, raw, seed)
     raw.parts = {"test" if name == "split" else name: images for name, images in raw.parts.items()}
     if part not in raw.parts or not len(raw.parts[part][1]):
@@ -275,7 +312,8 @@ def _check_classes(source: str, raw: Raw) -> None:
         raise MnasError(f"data: val of {source} has no readable images; add some or remove the folder")
 
 
-def _fingerprint(raw: Raw) -> str:
+def _fingerprint(raw: Raw, *, former: bool = False) -> str:
+    """`ImageData.fingerprint`, or `ImageData.former`."""
     total = hashlib.sha256(json.dumps(list(raw.classes)).encode())
     for name in sorted(raw.parts):
         images, labels = raw.parts[name]
@@ -283,8 +321,11 @@ def _fingerprint(raw: Raw) -> str:
         if isinstance(images, np.ndarray):
             for start in range(0, len(images), 4096):
                 total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
+        elif former:
+            total.update("\n".join(images.former_name(index) for index in range(len(images))).encode())
         else:
             total.update("\n".join(images.portable_name(index) for index in range(len(images))).encode())
+            total.update(images.digests.tobytes())
     return total.hexdigest()[:16]
 
 

@@ -23,7 +23,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(folder: Path, count: int = 12, seed: int = 0, suffix: str = ".png") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        pixels = np.random.default_rng((seed, number, len(folder.name))).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        rng = np.random.default_rng((seed, number, *folder.name.encode()))
+        pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{seed}-{number}{suffix}")
     return folder
 
@@ -120,9 +121,9 @@ def test_a_part_beside_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_folders_beside_parts_are_left_aside_with_a_word(tmp_path: Path) -> None:
-    for name in ("seg_train", "seg_test"):
-        write(tmp_path / name / "cat")
-        write(tmp_path / name / "dog")
+    for seed, name in enumerate(("seg_train", "seg_test")):
+        write(tmp_path / name / "cat", seed=seed)
+        write(tmp_path / name / "dog", seed=seed)
     write(tmp_path / "seg_pred", 7)
     found = load_data(str(tmp_path))
     assert found.aside == ("7 files in seg_pred, which is no part",)

@@ -80,6 +80,45 @@ def test_different_images_have_different_fingerprints(tmp_path: Path) -> None:
     assert first.fingerprint == copy.fingerprint != other.fingerprint
 
 
+def large_folders(root: Path, count: int = 6) -> Path:
+    """Images that are too large to be packed."""
+    return write_folders(root, count, side=140)
+
+
+def changed_pixels(file: Path) -> None:
+    """Change an image and neither its name, nor its size, nor its time."""
+    state = file.stat()
+    Image.fromarray(np.zeros((140, 140, 3), dtype=np.uint8)).save(file)
+    spare = state.st_size - file.stat().st_size
+    file.write_bytes(file.read_bytes() + bytes(max(0, spare)))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert file.stat().st_size == state.st_size
+
+
+def test_images_in_files_are_known_by_their_content(tmp_path: Path) -> None:
+    first = load_data(str(large_folders(tmp_path / "a")))
+    assert load_data(str(large_folders(tmp_path / "copy"))).fingerprint == first.fingerprint
+    large_folders(tmp_path / "b")
+    changed_pixels(tmp_path / "b" / "red" / "003.png")
+    other = load_data(str(tmp_path / "b"))
+    assert other.fingerprint != first.fingerprint
+    assert not other.has(first.fingerprint)
+    assert other.has(first.former)  # by which earlier versions knew them: names and sizes
+
+
+def test_a_part_that_shares_images_with_train_says_so(tmp_path: Path) -> None:
+    for side in (16, 140):
+        root = tmp_path / str(side)
+        for part, seed in (("train", 0), ("test", 1)):
+            write_folders(root / part, count=8, side=side, seed=seed)
+        for number in (1, 2):
+            shutil.copy(root / "train" / "red" / f"00{number}.png", root / "test" / "red" / f"x{number}.png")
+        data = load_data(str(root))
+        which = "one of red" if side == 16 else f"{root}/test/red/x1.png"
+        assert data.repeated == (f"2 of 26 images of test are also in train, such as {which}",)
+    assert load_data(str(write_folders(tmp_path / "other"))).repeated == ()
+
+
 def test_images_of_several_sizes_are_read_from_their_files(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "images")
     Image.fromarray(pixels("red", 1, 40)[0]).save(root / "red" / "large.png")
@@ -218,9 +257,7 @@ def test_deep_pixels_of_netpbm_say_what_is_white(tmp_path: Path, most: int) -> N
 @pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 1e6], [np.nan, 1.0], [0.0, np.inf]])
 def test_values_that_are_no_pixels_are_named(tmp_path: Path, values: list[float]) -> None:
     Image.fromarray(np.array([values], dtype=np.float32)).save(tmp_path / "odd.tif")
-    with pytest.raises(
-        OSError, match=r"odd\.tif cannot be read \(its values are from .*, and what is white"
-    ):
+    with pytest.raises(OSError, match=r"odd\.tif cannot be read \(its values are from .*, and what is white"):
         decode(tmp_path / "odd.tif")
 
 
@@ -260,15 +297,15 @@ def test_images_to_evaluate(tmp_path: Path) -> None:
 def test_a_transient_fault_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A temporary error of the disk stops the command and skips no image; a damaged image is skipped."""
     root = write_folders(tmp_path / "images")
-    opened = Image.open
+    read = Path.read_bytes
 
-    def away(file: Path, **arguments: Any) -> Image.Image:
-        if Path(file).parent.name == "red":
+    def away(file: Path) -> bytes:
+        if file.parent.name == "red":
             raise OSError(errno.EIO, "Input/output error")
-        return opened(file, **arguments)
+        return read(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", away)
+        patch.setattr(Path, "read_bytes", away)
         with pytest.raises(MnasError, match=r"red.000.png cannot be read now .*; restore it or remove it"):
             load_data(str(root))
     assert load_data(str(root)).skipped == ()
