@@ -65,6 +65,7 @@ def planned(
         raise MnasError(f"weights: {subject.name} always starts from fresh weights; remove --weights")
     subject = trained_subject(subject, data, options)
     gpus, recipe = torch.cuda.device_count(), recipe or options.chosen_recipe()
+    recipe = recipe.with_values(flip=False if data.written else None)
     check_devices(options.devices or 0, gpus)
     batch, count = recipe.batch, len(data.train)
     devices = options.devices or next(number for number in range(max(1, gpus), 0, -1) if batch % number == 0)

@@ -26,12 +26,14 @@ class ShortTraining:
         epochs: passes over the images (default: those of the recipe).
         resolution: side of the images in pixels; own for that of each network (default: the images' own).
         width: factor on all channels.
+        no_flip: do not flip images left to right, as recipes do (IDX files of digits and letters never are).
     """
 
     recipe: str = "cifar"
     epochs: Count | None = None
     resolution: Side | None = None
     width: float = 1.0
+    no_flip: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class TrainingOptions(ShortTraining):
     def chosen_recipe(self) -> Recipe:
         """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule."""
         recipe = load_recipe(self.recipe).shortened(self.epochs)
-        return recipe.with_values(batch=self.batch, learning_rate=self.learning_rate)
+        flip = False if self.no_flip else None
+        return recipe.with_values(batch=self.batch, learning_rate=self.learning_rate, flip=flip)
 
 
 @dataclass(frozen=True)

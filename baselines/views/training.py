@@ -12,7 +12,7 @@ from baselines.comparators import Subject, counts_of
 from baselines.notices import has_terminal, notices, say
 from baselines.text import command, counted, macs_text, points
 from baselines.training.settings import TrainingSettings, enlargement, network_of
-from baselines.views.evaluation import data_lines, skipped_lines, summary
+from baselines.views.evaluation import data_lines, flip_lines, skipped_lines, summary
 from baselines.views.terminal import Table, labelled, pointer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def started_text(
     enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
     return [
         labelled("Training", _network_text(subject)),
-        *(data_lines(data) if data is not None else []),
+        *([*data_lines(data), *flip_lines(data, settings.recipe)] if data is not None else []),
         f"{epochs}, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
         *([f"{enlarged}."] if enlarged else []),
     ]
@@ -89,6 +89,7 @@ def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, da
     lines: list[RenderableType] = [
         labelled("Training", _network_text(subject)),
         *data_lines(data),
+        *flip_lines(data, settings.recipe),
         table,
         labelled("Plan:", _batch_text(settings)),
         f"The feature maps take {plan.measured:.2f} times the memory in the cost model, measured in two training steps."

@@ -97,6 +97,7 @@ def proxy_of(name: str) -> Proxy:
         "width": float,
         "fingerprint": str,
         "resolution": _resolution,
+        "no_flip": _flag,
     }
     values: dict[str, object] = {"data": unquote(path)}
     known = [item.name for item in fields(Proxy)]
@@ -108,6 +109,12 @@ def proxy_of(name: str) -> Proxy:
         except ValueError:
             raise FieldError(key, f"{shorten(text)} is not a number; fix the name of the evaluator") from None
     return Proxy(**values)  # type: ignore[arg-type]
+
+
+def _flag(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise ValueError(text)
+    return text == "True"
 
 
 def _resolution(text: str) -> int | str:
@@ -144,7 +151,8 @@ class ProxyTraining(Evaluator):
     @property
     def recipe(self) -> Recipe:
         """The recipe of every training."""
-        return load_recipe(self._proxy.recipe).shortened(self._proxy.epochs)
+        recipe = load_recipe(self._proxy.recipe).shortened(self._proxy.epochs)
+        return recipe.with_values(flip=False if self._proxy.no_flip else None)
 
     @cached_property
     def data(self) -> ImageData:
@@ -179,7 +187,8 @@ class ProxyTraining(Evaluator):
 
         found = []
         for repeat in range(self._proxy.repeats):
-            trained = train(architecture, self.data, self.recipe, seed=self._proxy.repeats * seed + repeat, devices=1)
+            recipe = self.recipe.with_values(flip=False if self.data.written else None)
+            trained = train(architecture, self.data, recipe, seed=self._proxy.repeats * seed + repeat, devices=1)
             device = next(trained.averaged.parameters()).device
             found.append(accuracy_of(trained.averaged, self.data.val, architecture.resolution, device))
         return Metrics(fmean(found), stdev(found) if len(found) > 1 else None)

@@ -104,6 +104,7 @@ class ImageData:
         sides: smallest, median and largest of the images' shorter sides in pixels; empty if unknown.
         aside: files that were left aside and why, for a person.
         repeated: images of val or test that are also in train, for a person.
+        written: whether these are digits or letters, which no recipe flips.
     """
 
     source: str
@@ -118,6 +119,7 @@ class ImageData:
     aside: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     former: str = ""
+    written: bool = False
 
     def has(self, fingerprint: str) -> bool:
         """Whether these are the images with a fingerprint."""
@@ -147,12 +149,14 @@ class Raw:
         parts: images and labels by name of the part; the part "split" is to be divided into train, val and test.
         survey: unreadable images, and sides of the others where they were read one by one.
         aside: files that were left aside and why, for a person.
+        written: as `ImageData`.
     """
 
     classes: Sequence[str]
     parts: dict[str, tuple[Any, Labels]]
     survey: Survey = field(default_factory=Survey)
     aside: tuple[str, ...] = ()
+    written: bool = False
 
 
 def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = print_progress) -> ImageData:
@@ -193,6 +197,7 @@ def _divide(source: str, raw: Raw, seed: int) -> ImageData:
         aside=raw.aside,
         repeated=tuple(_repeated(train, {name: parts[name] for name in ("val", "test") if name in parts}, raw.classes)),
         former=_fingerprint(raw, former=True),
+        written=raw.written,
     )
 
 
@@ -344,7 +349,8 @@ def _load_raw(source: str, progress: Callable[[str], None]) -> Raw:
     if not path.is_dir():
         raise MnasError(f"data: {source} not found; use a folder, an archive, hf:NAME or torchvision:NAME")
     if any(path.glob("train-images*idx3-ubyte*")):
-        return Raw(*read_idx(path))
+        # All other sets in this form are digits and letters: MNIST, EMNIST, KMNIST, QMNIST.
+        return Raw(*read_idx(path), written="fashion" not in str(path.resolve()).lower())
     if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):
         return Raw(*read_cifar(path))
     return _folders(path, progress)
