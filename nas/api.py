@@ -25,7 +25,8 @@ from baselines.subjects import Network, subject_of
 from baselines.text import Count
 from nas.controllers.registry import ControllerFactory, name_of_controller
 from nas.evaluators.base import Evaluator
-from nas.evaluators.registry import evaluator_loader, load_evaluator, name_of_evaluator, space_of
+from nas.evaluators.proxy_training import moved
+from nas.evaluators.registry import TRAIN, evaluator_loader, load_evaluator, name_of_evaluator, space_of
 from nas.evidence import Comparison
 from nas.executors.base import Execution, execution_of
 from nas.found import Found, read_found, spec_name
@@ -33,6 +34,7 @@ from nas.journal import Journal
 from nas.monitor import Progress, TensorBoard, Watch
 from nas.objective import Objective, make_objective
 from nas.record import PILOTS, RecordError
+from nas.runs import look_at
 from nas.search_loop import SearchSettings, run_search
 from nas.studies.calibration import (
     CalibratedRequest,
@@ -43,6 +45,7 @@ from nas.studies.calibration import (
     start_calibration,
 )
 from search_spaces import MnasError, Space, StageSpace
+from search_spaces.errors import one_line
 from search_spaces.plugins import portable
 from search_spaces.registry import name_of_space
 
@@ -109,6 +112,7 @@ def search(
     """
     space_name = name_of_space(space)
     evaluator_name = name_of_evaluator(evaluator)
+    load_evaluator(evaluator_name, space_name).prepare()
     trials, seed = int(trials), int(seed)  # numbers of numpy are welcome
     wanted = _targets(target_macs, targets)
     names = {"space": space_name, "evaluator": evaluator_name, "controller": name_of_controller(controller)}
@@ -144,6 +148,7 @@ def resume(
     space: str | Space | None = None,
     evaluator: str | Evaluator | type[Evaluator] | None = None,
     controller: str | ControllerFactory | None = None,
+    data: str | None = None,
     allow_code: bool = False,
     accept_changes: bool = False,
 ) -> Found:
@@ -157,6 +162,7 @@ def resume(
         space: space object of a run that was started with one, or the new place of its file.
         evaluator: evaluator object of a run that was started with one, or the new place of its file or table.
         controller: controller object of a run that was started with one, or the new place of its file.
+        data: new place of the images of a run that trains.
         allow_code: whether Python files that the run names may run.
         accept_changes: whether those files, and tables, may have changed since the run was started; the run keeps it.
 
@@ -167,6 +173,8 @@ def resume(
     """
     folder = Path(folder)
     names = _names(space, evaluator, controller)
+    if data is not None:
+        names["evaluator"] = moved(_stored_evaluator(folder), data)
     changes = _execution_fields(execution, workers)
     if is_calibrating(folder):
         request, before = read_request(folder, allow_code=allow_code, names=names)
@@ -177,6 +185,14 @@ def resume(
         folder, allow_code=allow_code, changes=changes, trials=trials, names=names, accept_changes=accept_changes
     )
     return _run(resumed, new=False)
+
+
+def _stored_evaluator(folder: Path) -> str:
+    """The evaluator of a run that trains. Raises `MnasError` if it does not."""
+    stored = str((look_at(folder).settings or {}).get("evaluator"))
+    if not stored.startswith(TRAIN):
+        raise MnasError(f"data: the run uses {one_line(stored)}, which reads no images; remove data")
+    return stored
 
 
 @typed
@@ -369,6 +385,7 @@ def _search_into(journal: Journal, *, new: bool) -> bool:
     A new folder is removed if the search ends before anything was suggested.
     """
     settings, folder = journal.settings, journal.file.parent
+    load_evaluator(settings.evaluator, settings.space).prepare()
     history = journal.history()
     # TensorBoard files are derived from the journal, so they are written again.
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)

@@ -52,6 +52,8 @@ CREATE TABLE sessions (         -- each time that a process worked on it
 CONTENTS, CHANGES = "contents", "changes"
 # How often what is in the log is written into the file itself, which people copy without its log.
 WHOLE_SECONDS = 1.0
+# Start of the names of evaluators that train.
+_TRAIN = "train:"
 # A larger journal is not copied to be read.
 MAX_COPY = 2**31
 # Subfolder of a search in which its exponents are measured (`nas.studies.calibration`).
@@ -492,7 +494,9 @@ def _rename(entries: Mapping[str, Any], setting: str, name: str) -> None:
     """Let another name stand for a setting. Raises `MnasError` if the setting needs none."""
     stored = str(entries["settings"].get(setting))
     was_object, is_object = stored.startswith(OBJECT), name.startswith(OBJECT)
-    if was_object != is_object or not (is_object or (file_named(stored) and file_named(name))):
+    # Images have a fingerprint in the name, and are checked when they are read.
+    movable = (file_named(stored) and file_named(name)) or (stored.startswith(_TRAIN) and name.startswith(_TRAIN))
+    if was_object != is_object or not (is_object or movable):
         rule = "which needs no object" if is_object else "and is resumed with it"
         raise MnasError(f"{setting}: the run uses {one_line(stored)}, {rule}; remove {setting}")
     entries["settings"][setting] = name

@@ -14,6 +14,7 @@ from baselines.subjects import load_subject
 from baselines.text import command
 from baselines.training.folder import (
     change_learning_rate,
+    change_place,
     check_empty,
     create_training,
     read_training,
@@ -90,13 +91,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _resumed(arguments: argparse.Namespace) -> Path:
-    """The folder of the training to resume. The learning rate is the only option that may change."""
+    """The folder of the training to resume. The learning rate and the place of the images may change."""
     reason = "{} cannot be combined with --resume, which uses the options of the training"
-    refuse(arguments, ("spec", "data", "plan", "out"), reason)
+    refuse(arguments, ("spec", "plan", "out"), reason)
     options = given(arguments, TrainingOptions)
     rate = options.pop("learning_rate", None)
     refuse(arguments, options, reason)
     folder: Path = arguments.resume
+    if arguments.data:
+        change_place(folder, arguments.data)
     if rate is not None:
         change_learning_rate(folder, rate)
     return folder

@@ -27,7 +27,7 @@ from baselines.memory import give_back_maps
 from baselines.owner import lock
 from baselines.spec import BaselineSpec, read_spec, write_spec
 from baselines.text import command
-from baselines.training.data.sources import ImageData, load_data
+from baselines.training.data.sources import ImageData, load_data, located_data
 from baselines.training.settings import TrainingSettings, network_of
 from search_spaces.errors import MnasError, shorten
 from search_spaces.serialization import from_dict, read_text
@@ -88,7 +88,22 @@ def change_learning_rate(folder: Path, learning_rate: float) -> None:
     _, settings = read_training(folder)
     if (folder / WEIGHTS).exists():
         raise MnasError(f"learning_rate: the training in {folder} has ended; start a new one")
-    settings = replace(settings, recipe=settings.recipe.with_values(learning_rate=learning_rate))
+    _write_settings(folder, replace(settings, recipe=settings.recipe.with_values(learning_rate=learning_rate)))
+
+
+def change_place(folder: Path, source: str) -> None:
+    """Say where the images of a training are now.
+
+    Raises:
+        MnasError: the folder holds no training, or these are other images.
+    """
+    _, settings = read_training(folder)
+    settings = replace(settings, data=located_data(source))
+    load_training_data(settings)
+    _write_settings(folder, settings)
+
+
+def _write_settings(folder: Path, settings: TrainingSettings) -> None:
     with locked(folder):
         try:
             text = json.dumps(asdict(settings), indent=2) + "\n"

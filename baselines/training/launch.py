@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from baselines.comparators import Comparator, Subject
 from baselines.files import replace_file
 from baselines.scalars import Scalars
-from baselines.training.data.sources import ImageData
+from baselines.training.data.sources import ImageData, located_data
 from baselines.training.folder import (
     HISTORY,
     WEIGHTS,
@@ -74,11 +74,11 @@ def planned(
     if batch % devices:
         raise FieldError("devices", f"{devices} must divide the batch of {batch}; change --batch or --devices")
     settings = TrainingSettings(
-        data=_absolute(data.source),
+        data=located_data(data.source),
         seed=options.seed,
         precision=options.precision,
         compiled=int(options.compile),
-        weights=_absolute(str(options.weights)) if options.weights else "",
+        weights=str(options.weights.absolute()) if options.weights else "",
         recipe=recipe.with_values(batch=min(batch, count) // devices * devices),
         fingerprint=data.fingerprint,
         classes=data.classes,
@@ -99,13 +99,6 @@ def planned(
         compiled=bool(settings.compiled),
     )
     return subject, replace(settings, micro_batches=plan.micro_batches, recompute=int(plan.recompute)), plan
-
-
-def _absolute(source: str) -> str:
-    """An existing path as an absolute one, so that it is found from every folder; other names unchanged."""
-    prefix = "hf:" if source.startswith("hf:") else ""  # hf:NAME may name a folder too
-    path = Path(source.removeprefix(prefix))
-    return f"{prefix}{path.absolute()}" if path.exists() else source
 
 
 def run_training(

@@ -55,8 +55,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=Path,
         metavar="RUN",
-        help="resume a run; --trials is then the total number of trials, and --space, --evaluator and --controller say "
-        "where its files are now",
+        help="resume a run; --trials is then the total number of trials, and --space, --evaluator, --controller and "
+        "--data say where its files and images are now",
     )
     proxy = parser.add_argument_group("training of --evaluator train")
     add_data(proxy)
@@ -108,10 +108,11 @@ def _resumed(arguments: argparse.Namespace) -> Found:
     changeable = ("trials", *KINDS)
     fixed = [name for name in OPTIONS if name not in changeable]
     reason = "{} cannot be combined with --resume, which uses the settings of the run"
-    refuse(arguments, ("target_macs", "target", *fixed, "data", *(f.name for f in fields(ProxyOptions))), reason)
+    refuse(arguments, ("target_macs", "target", *fixed, *(f.name for f in fields(ProxyOptions))), reason)
     return nas.api.resume(
         arguments.resume,
         **{name: vars(arguments)[name] for name in changeable if name in arguments},
+        data=arguments.data,
         execution=given(arguments, Execution),
         allow_code=arguments.allow_code,
         accept_changes=arguments.accept_changes,

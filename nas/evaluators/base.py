@@ -81,6 +81,13 @@ class Evaluator(ABC):
     noisy: bool = False
     fingerprint: str = ""
 
+    def prepare(self) -> None:  # noqa: B027  (most need nothing)
+        """Load what evaluating needs, before a search starts or is resumed; reading a run does not call it.
+
+        Raises:
+            MnasError: that is missing, or not what it was.
+        """
+
     @abstractmethod
     def check(self, architecture: Network) -> None:
         """Raise `FieldError` for a network that this evaluator cannot judge, naming the field."""

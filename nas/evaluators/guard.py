@@ -8,7 +8,7 @@ from typing import Any
 
 from baselines.text import counted
 from nas.evaluators.base import Evaluator, Metrics, Network, checked
-from search_spaces import FieldError, MnasError, Space
+from search_spaces import MnasError, Space
 from search_spaces.errors import ForeignError, reason_of, shorten
 from search_spaces.guard import guarded
 from search_spaces.space import Indices
@@ -53,6 +53,10 @@ class GuardedEvaluator(Evaluator):
             raise AttributeError(name)
         return getattr(self.inner, name)
 
+    def prepare(self) -> None:
+        with self._failing("prepare"):
+            self.inner.prepare()
+
     def check(self, architecture: Network) -> None:
         with guarded():
             self.inner.check(architecture)
@@ -88,7 +92,7 @@ class GuardedEvaluator(Evaluator):
         try:
             with guarded():
                 yield
-        except FieldError:
+        except MnasError:
             raise
         except Exception as error:
             raise MnasError(f"evaluator: {self.name}: {method} failed ({reason_of(error)}); fix it") from None

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean, stdev
 from urllib.parse import parse_qsl, quote, urlencode
 
 from baselines.text import OWN, Count, counted
-from baselines.training.data.sources import ImageData, load_data, stratified
+from baselines.training.data.sources import ImageData, load_data, located_data, stratified
 from baselines.training.recipe import Recipe, load_recipe
 from baselines.training.settings import ShortTraining, check_installed, side_of
 from nas.evaluators.base import Evaluator, Metrics, check_architecture
@@ -144,7 +145,7 @@ class ProxyTraining(Evaluator):
         side = sides.get(proxy.resolution, f"{proxy.resolution} px")
         width = f", {proxy.width:g} times as wide" if proxy.width != 1 else ""
         self.meaning = (
-            f"top-1 on held-out images of {proxy.data} after {epochs} of {share} at {side}{width}: a "
+            f"top-1 on held-out images of {_short(proxy.data)} after {epochs} of {share} at {side}{width}: a "
             "proxy that ranks networks, not what a full training gives"
         )
 
@@ -174,9 +175,18 @@ class ProxyTraining(Evaluator):
         side = side_of(self._proxy.resolution, architecture.resolution, self.data.side or DEFAULT_SIDE)
         return adapted(architecture, side, len(self.data.classes), self._proxy.width)
 
+    def prepare(self) -> None:
+        """Read the images."""
+        _ = self.data
+
     def check(self, architecture: Architecture) -> None:
+        """As in `Evaluator`; what depends on the images is only checked once they have been read."""
         check_architecture("train", architecture)
-        self.adapted(architecture)
+        if "data" in vars(self):
+            self.adapted(architecture)
+        elif self._proxy.resolution is not None:
+            side = side_of(self._proxy.resolution, architecture.resolution, DEFAULT_SIDE)
+            adapted(architecture, side, architecture.num_classes, self._proxy.width)
 
     def evaluate(self, architectures: Sequence[Architecture], seed: int = 0) -> list[Metrics]:
         return [self._evaluate(self.adapted(architecture), seed) for architecture in architectures]
@@ -194,11 +204,21 @@ class ProxyTraining(Evaluator):
         return Metrics(fmean(found), stdev(found) if len(found) > 1 else None)
 
 
+def _short(source: str) -> str:
+    """The name of a source without its folder."""
+    return Path(source).name or source
+
+
+def moved(name: str, data: str) -> str:
+    """The evaluator's name with another place of the same images."""
+    return replace(proxy_of(name), data=located_data(data)).name
+
+
 def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
     """The evaluator that trains on the images, which it identifies by their fingerprint.
 
     Raises:
         MnasError: the data cannot be used, or an option breaks its rule.
     """
-    proxy = Proxy(data=data, **asdict(options))
+    proxy = Proxy(data=located_data(data), **asdict(options))
     return ProxyTraining(replace(proxy, fingerprint=load_data(data).fingerprint))

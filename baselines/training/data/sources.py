@@ -159,6 +159,13 @@ class Raw:
     written: bool = False
 
 
+def located_data(source: str) -> str:
+    """A source as an absolute path if it is an existing one, so that it is found from every folder."""
+    prefix = "hf:" if source.startswith("hf:") else ""  # hf:NAME may name a folder too
+    path = Path(source.removeprefix(prefix))
+    return f"{prefix}{path.absolute()}" if path.exists() else source
+
+
 def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = print_progress) -> ImageData:
     """Load the images of a source.
 

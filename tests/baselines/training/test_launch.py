@@ -357,3 +357,20 @@ def test_a_training_at_the_networks_own_side(images: Path, capsys: pytest.Captur
     assert "mine is trained at 24 px on images of 16 px: enlarged images carry no new" in capsys.readouterr().out
     subject, settings = read_training(Path("t"))
     assert (network_of(subject).resolution, settings.sides) == (24, (16, 16, 16))
+
+
+def test_images_that_were_moved(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, subject = load_data(str(images)), load("efficientnet_b0")
+    network, settings, _ = planned(subject, data, TrainingOptions(recipe="proxy", epochs=1, batch=16, width=0.1))
+    create_training(Path("t"), network, settings)
+    images.rename("moved")
+    write_folders(Path("others"), count=60, side=16, seed=1)
+    assert main(["train", "--resume", "t"]) == 2
+    assert "images not found" in capsys.readouterr().err
+    assert main(["train", "--resume", "t", "--data", "others"]) == 2
+    assert "others has changed (fingerprint" in capsys.readouterr().err
+    assert read_training(Path("t"))[1].data == str(images)
+    assert main(["train", "--resume", "t", "--data", "moved"]) == 0
+    assert read_training(Path("t"))[1].data == str(Path("moved").absolute())
+    capsys.readouterr()
+    assert main(["evaluate", "t", "--json"]) == 0

@@ -92,7 +92,7 @@ def test_other_images_or_a_side_that_is_too_small_are_refused(images: Path) -> N
     name = evaluator_of(str(images), ProxyOptions(epochs=1)).name
     (images / "red" / "000.png").unlink()
     with pytest.raises(MnasError, match="has changed"):
-        load_evaluator(name).check(load("efficientnet_b0").architecture)
+        load_evaluator(name).prepare()
     with pytest.raises(FieldError, match="resolution: 8 is smaller"):
         ProxyTraining(Proxy(data=str(images), resolution=8)).check(load("efficientnet_b0").architecture)
 
@@ -120,3 +120,36 @@ def test_a_search_over_trainings(images: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["trials"] == 5
     assert main(["search", "--data", str(images)]) == 2
     assert "data: --data needs --evaluator train" in capsys.readouterr().err
+
+
+def test_a_run_is_read_without_its_images_and_resumed_where_they_are_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    write_folders(tmp_path / "pics", count=20, side=16)
+    options = ["--evaluator", "train", "--epochs", "1", "--width", "0.1", "--images", "30", "--target-macs", "150M"]
+    search = ["search", *options, "--data", "pics", "--controller", "random", "--executor", "in-process"]
+    assert main([*search, "--trials", "2", "--out", "run"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["search", "--resume", "../run", "--trials", "3"]) == 0
+    (tmp_path / "pics").rename(tmp_path / "moved")
+    _load_evaluator.cache_clear()  # as in another process
+    for command in (["freeze", "../run", "--name", "x"], ["front", "../run"], ["trials", "../run"]):
+        assert main(command) == 0
+    capsys.readouterr()
+    assert main(["search", "--resume", "../run", "--trials", "4"]) == 2
+    assert "pics not found" in capsys.readouterr().err
+    write_folders(tmp_path / "others", count=20, side=16, seed=1)
+    assert main(["search", "--resume", "../run", "--trials", "4", "--data", "../others"]) == 2
+    assert "others has changed (fingerprint" in capsys.readouterr().err
+    assert main(["search", "--resume", "../run", "--trials", "4", "--data", "../moved"]) == 0
+    assert main(["search", "--resume", "../run", "--trials", "5"]) == 0  # it stays there
+
+
+def test_a_place_of_images_is_for_runs_that_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    assert main(["search", "--controller", "random", "--trials", "2", "--out", out]) == 0
+    assert main(["search", "--resume", out, "--data", str(tmp_path)]) == 2
+    assert "data: the run uses imagenet, which reads no images; remove data" in capsys.readouterr().err
