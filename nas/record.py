@@ -52,6 +52,8 @@ CREATE TABLE sessions (         -- each time that a process worked on it
 CONTENTS, CHANGES = "contents", "changes"
 # How often what is in the log is written into the file itself, which people copy without its log.
 WHOLE_SECONDS = 1.0
+# Entry of earlier versions: the digest of the table of measurements alone.
+_FORMER = "fingerprint"
 # Start of the names of evaluators that train.
 _TRAIN = "train:"
 # A larger journal is not copied to be read.
@@ -265,6 +267,8 @@ class RunRecord:
                     raise ValueError("its tables are not those of a run")
                 if not isinstance(entries.get("settings"), dict) or not isinstance(entries.get("versions"), dict):
                     raise ValueError("its settings are missing")
+                if _FORMER in entries:
+                    entries.setdefault(CONTENTS, {str(entries["settings"].get("evaluator")): entries[_FORMER]})
                 for setting, name in (names or {}).items():
                     _rename(entries, setting, name)
         except BaseException:

@@ -42,13 +42,14 @@ def guarded() -> Iterator[None]:
 
 def _states() -> Iterator[Callable[[], None]]:
     """A function for each part of the process's state that puts it back."""
-    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with suppress(OSError):  # it may have been removed, or must not be read
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def go_back() -> None:
-        os.fchdir(folder)
-        os.close(folder)
+        def go_back() -> None:
+            os.fchdir(folder)
+            os.close(folder)
 
-    yield go_back
+        yield go_back
     environment = dict(os.environ)
 
     def restore_environment() -> None:

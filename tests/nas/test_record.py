@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -138,6 +139,23 @@ def test_a_changed_table_is_accepted(tmp_path: Path) -> None:
     found = nas.resume(tmp_path / "run", trials=8, accept_changes=True)
     assert accuracies(tmp_path / "run") == [0.5] * 5 + [0.25] * 3
     assert found.changes == (Change(f"table:{file}", found.changes[0].before, found.changes[0].after, 5),)
+
+
+def test_a_changed_table_of_a_run_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("a,b,accuracy\n" + "".join(f"{a},{b},0.5\n" for a in range(3) for b in range(3)))
+    nas.search(
+        evaluator=f"table:{file}", space="table", targets={}, controller="random", trials=3, out=tmp_path / "run"
+    )
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / "journal.sqlite")) as connection, connection:
+        digest = json.loads(connection.execute("SELECT value FROM run WHERE key = 'contents'").fetchone()[0])
+        connection.execute("DELETE FROM run WHERE key = 'contents'")
+        (value,) = digest.values()
+        connection.execute("INSERT INTO run VALUES ('fingerprint', ?)", (json.dumps(value),))
+    assert nas.load_run(tmp_path / "run").done == 3
+    file.write_text(file.read_text().replace("0.5", "0.25"))
+    with pytest.raises(MnasError, match=r"t\.csv has changed since the run was started"):
+        nas.resume(tmp_path / "run", trials=5)
 
 
 def test_equal_runs_of_other_folders_have_one_digest_and_specs_name_no_folder(run: Path) -> None:

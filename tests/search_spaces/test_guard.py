@@ -66,6 +66,14 @@ def test_closed_outputs_are_opened_again(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_bytes() == b""
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with guarded():
+        assert os.getpid()
+
+
 def test_no_file_stays_open() -> None:
     before = os.listdir("/proc/self/fd")
     for _ in range(10):
