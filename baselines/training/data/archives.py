@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.errors import MnasError
+from search_spaces.errors import MnasError, one_line
 from search_spaces.serialization import read_bytes
 
 Parts = dict[str, tuple[Any, NDArray[np.int64]]]
@@ -25,32 +26,56 @@ MAX_BYTES = 2**30
 MAX_SIDE = 4096
 
 
+# Files of MNIST and of all that have its form: train-images-idx3-ubyte.gz, emnist-letters-test-labels-idx1-ubyte,
+# train-images.idx3-ubyte, also in a folder of that name.
+_IDX_NAME = re.compile(
+    r"(?P<set>.*?)(?P<part>train|t10k|test)[-._](?P<kind>images|labels)[-._]idx[13][-._]ubyte(\.gz)?"
+)
+
+
+def idx_files(folder: Path) -> dict[tuple[str, str, str], Path]:
+    """The IDX files in a folder and in those in it, by the name of the set, part (train or test) and kind."""
+    found = {}
+    for file in sorted([*folder.glob("*ubyte*"), *folder.glob("*/*ubyte*")], reverse=True):
+        match = _IDX_NAME.fullmatch(file.name.lower())
+        if match and file.is_file():
+            part = "train" if match["part"] == "train" else "test"
+            found[match["set"].strip("-._"), part, match["kind"]] = file
+    return found
+
+
 def read_idx(folder: Path) -> tuple[list[str], Parts]:
     """Classes and parts of a folder of IDX files. Images are uint8 (N, height, width, 3), with grey in all channels.
 
+    The classes are the labels that occur: they may begin with 1, or have gaps.
+
     Raises:
-        MnasError: a file is missing or damaged.
+        MnasError: a file is missing or damaged, or the folder holds several sets.
     """
+    files = idx_files(folder)
+    sets = sorted({name for name, part, _ in files if part == "train"})
+    if len(sets) > 1:
+        names = ", ".join(one_line(name) for name in sets)
+        raise MnasError(f"data: {folder} holds several sets ({names}); put the files of one into a folder of its own")
     parts: Parts = {}
-    for part, prefix in (("train", "train"), ("test", "t10k")):
-        if part == "test" and not any(folder.glob(f"{prefix}-images*")):
+    for part in ("train", "test"):
+        if part == "test" and (sets[0], part, "images") not in files:
             continue
-        images = _read_idx_file(_find_file(folder, f"{prefix}-images*idx3-ubyte*"), 3)
-        labels = _read_idx_file(_find_file(folder, f"{prefix}-labels*idx1-ubyte*"), 1).astype(np.int64)
+        found = []
+        for kind, dimensions in (("images", 3), ("labels", 1)):
+            if (sets[0], part, kind) not in files:
+                raise MnasError(f"data: {folder} has no file of {part} {kind} in IDX form; download the data set again")
+            found.append(_read_idx_file(files[sets[0], part, kind], dimensions))
+        images, labels = found
         if len(images) != len(labels):
             raise MnasError(
                 f"data: {folder} has {len(images)} {part} images but {len(labels)} labels; download it again"
             )
-        parts[part] = (np.repeat(images[..., None], 3, axis=-1), labels)
-    count = 1 + max(int(labels.max(initial=0)) for _, labels in parts.values())
-    return [str(label) for label in range(count)], parts
-
-
-def _find_file(folder: Path, pattern: str) -> Path:
-    files = sorted(folder.glob(pattern))
-    if not files:
-        raise MnasError(f"data: no file {pattern} found in {folder}; download the data set again")
-    return files[0]
+        parts[part] = (np.repeat(images[..., None], 3, axis=-1), labels.astype(np.int64))
+    known = np.unique(np.concatenate([labels for _, labels in parts.values()]))
+    return [str(label) for label in known], {
+        part: (images, np.searchsorted(known, labels)) for part, (images, labels) in parts.items()
+    }
 
 
 def _read_idx_file(file: Path, dimensions: int) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.text import counted
-from baselines.training.data.archives import read_cifar, read_idx
+from baselines.training.data.archives import idx_files, read_cifar, read_idx
 from baselines.training.data.folders import PARTS, read_folders
 from baselines.training.data.images import (
     Digests,
@@ -355,7 +355,7 @@ def _load_raw(source: str, progress: Callable[[str], None]) -> Raw:
         return Raw(*read_cifar(path))
     if not path.is_dir():
         raise MnasError(f"data: {source} not found; use a folder, an archive, hf:NAME or torchvision:NAME")
-    if any(path.glob("train-images*idx3-ubyte*")):
+    if any(part == "train" and kind == "images" for _, part, kind in idx_files(path)):
         # All other sets in this form are digits and letters: MNIST, EMNIST, KMNIST, QMNIST.
         return Raw(*read_idx(path), written="fashion" not in str(path.resolve()).lower())
     if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):

@@ -440,6 +440,42 @@ def write_fashion(folder: Path) -> None:
         (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
 
 
+@pytest.mark.parametrize(
+    ("names", "labels", "classes"),
+    [
+        ("{part}-images-idx3-ubyte {part}-labels-idx1-ubyte", range(10), 10),
+        ("{part}-images.idx3-ubyte {part}-labels.idx1-ubyte", range(10), 10),
+        (
+            "{part}-images-idx3-ubyte/{part}-images-idx3-ubyte {part}-labels-idx1-ubyte/{part}-labels-idx1-ubyte",
+            [0, 1],
+            2,
+        ),
+        ("emnist-letters-{part}-images-idx3-ubyte emnist-letters-{part}-labels-idx1-ubyte", range(1, 27), 26),
+        ("{part}-images-idx3-ubyte {part}-labels-idx1-ubyte", (0, 3, 7), 3),
+    ],
+)
+@pytest.mark.parametrize("test", ["t10k", "test"])
+def test_idx_files_as_they_are_passed_around(tmp_path: Path, names: str, labels: Any, classes: int, test: str) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", test):
+        values = np.resize(np.array(list(labels), dtype=np.uint8), 10 * classes)
+        contents = (rng.integers(0, 255, (len(values), 4, 4), dtype=np.uint8), values)
+        for name, content in zip(names.format(part=part).split(), contents, strict=True):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(idx(content))
+    data = load_data(str(tmp_path))
+    assert data.classes == tuple(str(label) for label in labels)
+    assert (len(data.train), len(data.val), len(data.test)) == (9 * classes, classes, 10 * classes)
+    assert set(data.test.labels.tolist()) == set(range(classes))
+
+
+def test_several_idx_sets_in_a_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("emnist-letters", "emnist-digits"):
+        (tmp_path / f"{name}-train-images-idx3-ubyte").write_bytes(idx(np.zeros((5, 4, 4), dtype=np.uint8)))
+    with pytest.raises(MnasError, match=r"holds several sets \(emnist-digits, emnist-letters\); put the files of one"):
+        load_data(str(tmp_path))
+
+
 @pytest.mark.usefixtures("torchvision")
 def test_a_torchvision_data_set_equals_its_files(tmp_path: Path) -> None:
     files = cache_folder() / "torchvision" / "FashionMNIST" / "raw"
@@ -629,7 +665,7 @@ def half_a_batch(root: Path) -> None:
         (strange_class, "class 'violet' is in .*val but not in .*train"),
         (nothing, "has no class folders"),
         (cut_short, r"has the shape \(5, 4, 4\) but 77 values"),
-        (no_labels, "no file train-labels"),
+        (no_labels, "no file of train labels in IDX form"),
         (two_each, r"class 'blue' of .* has 2 images, expected 3 or more \(train, test, val\)"),
         (damaged_val, "val of .* has no readable images"),
         (flipped_byte, "train-images-idx3-ubyte.gz cannot be read"),
