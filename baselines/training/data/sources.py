@@ -333,11 +333,12 @@ def _fingerprint(raw: Raw, *, former: bool = False) -> str:
         if isinstance(images, np.ndarray):
             for start in range(0, len(images), 4096):
                 total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
-        elif former:
-            total.update("\n".join(images.former_name(index) for index in range(len(images))).encode())
         else:
-            total.update("\n".join(images.portable_name(index) for index in range(len(images))).encode())
-            total.update(images.digests.tobytes())
+            name_of = images.former_name if former else images.portable_name
+            # Names of files need not be UTF-8.
+            total.update("\n".join(map(name_of, range(len(images)))).encode(errors="surrogateescape"))
+            if not former:
+                total.update(images.digests.tobytes())
     return total.hexdigest()[:16]
 
 

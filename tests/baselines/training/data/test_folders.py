@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -194,3 +195,18 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
         (tmp_path / label / "x.txt").write_bytes(b"")
     with pytest.raises(MnasError, match=r"has no images \(it holds 8 files: 6 of \.heic, 2 of \.txt\); use a folder"):
         read_folders(tmp_path)
+
+
+@pytest.mark.parametrize("side", [8, 140])
+def test_names_that_are_no_utf8(tmp_path: Path, side: int) -> None:
+    for label in (b"a", b"caf\xe9"):
+        folder = os.fsencode(tmp_path / "set") + b"/" + label
+        os.makedirs(folder)
+        for number in range(12):
+            with open(folder + b"/\xff%d.png" % number, "wb") as stream:
+                Image.fromarray(np.full((side, side, 3), number + label[0], dtype=np.uint8)).save(stream, "PNG")
+    found = load_data(str(tmp_path / "set"))
+    assert len(found.classes) == 2
+    assert len(found.train) + len(found.val) + len(found.test) == 24
+    assert load_data(str(tmp_path / "set")).fingerprint == found.fingerprint
+    assert data_lines(found)[0].startswith("Images: 20 to train (10 a class)")
