@@ -547,7 +547,7 @@ def _connect_to_read(file: Path) -> sqlite3.Connection:
             return connection  # its reader says what is wrong
         connection.close()
         return _copy_in_memory(file, log)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # of SQLite's message, where the file is damaged
         pass
     return connection
 
