@@ -29,7 +29,7 @@ from baselines.training.folder import SETTINGS as TRAINING_FILE
 from nas.executors.base import Execution
 from search_spaces import MnasError
 from search_spaces.errors import one_line
-from search_spaces.plugins import OBJECT, file_named, unnumbered
+from search_spaces.plugins import OBJECT, TRAIN_ON, file_named, unnumbered
 from search_spaces.serialization import digest_of_file, from_dict, read_bytes
 
 TABLES = """
@@ -54,8 +54,6 @@ CONTENTS, CHANGES = "contents", "changes"
 WHOLE_SECONDS = 1.0
 # Entry of earlier versions: the digest of the table of measurements alone.
 _FORMER = "fingerprint"
-# Start of the names of evaluators that train.
-_TRAIN = "train:"
 # A larger journal is not copied to be read.
 MAX_COPY = 2**31
 # Subfolder of a search in which its exponents are measured (`nas.studies.calibration`).
@@ -499,7 +497,7 @@ def _rename(entries: Mapping[str, Any], setting: str, name: str) -> None:
     stored = str(entries["settings"].get(setting))
     was_object, is_object = stored.startswith(OBJECT), name.startswith(OBJECT)
     # Images have a fingerprint in the name, and are checked when they are read.
-    movable = (file_named(stored) and file_named(name)) or (stored.startswith(_TRAIN) and name.startswith(_TRAIN))
+    movable = (file_named(stored) and file_named(name)) or (stored.startswith(TRAIN_ON) and name.startswith(TRAIN_ON))
     if was_object != is_object or not (is_object or movable):
         rule = "which needs no object" if is_object else "and is resumed with it"
         raise MnasError(f"{setting}: the run uses {one_line(stored)}, {rule}; remove {setting}")

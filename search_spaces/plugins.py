@@ -5,6 +5,7 @@
 - a name that an installed package declares as an entry point of the group ``mnas.spaces``, ``mnas.evaluators`` or
   ``mnas.controllers``.
 - ``table:FILE``: an evaluator's table of measurements (`nas.evaluators.table`).
+- ``train:DATA?…``: trainings on images (`nas.evaluators.proxy_training`).
 - ``object:NAME``: an object that was given in Python; the name is known only in that process.
 
 A Python file is code, so it runs only if the user named it: a journal that names one is not opened until the user
@@ -32,7 +33,7 @@ MODULE_PREFIX = "mnas_plugin_"
 KINDS = ("space", "evaluator", "controller")
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[A-Za-z_]\w*))?")
 OBJECT = "object:"
-TABLE_OF = "table:"
+TABLE_OF, TRAIN_ON = "table:", "train:"
 _NUMBER = re.compile(r"#\d+$")
 _objects: dict[tuple[str, str], object] = {}
 

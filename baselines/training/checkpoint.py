@@ -82,4 +82,4 @@ class Checkpoint:
 def _is_pickle(file: Path) -> bool:
     """Whether a file is a pickle, or an archive of torch with one inside."""
     with file.open("rb") as stream:
-        return stream.read(2)[:1] == b"\x80" or zipfile.is_zipfile(file)
+        return stream.read(1) == b"\x80" or zipfile.is_zipfile(file)

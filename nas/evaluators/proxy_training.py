@@ -23,8 +23,9 @@ from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
 from search_spaces.architecture import check_int, check_number
 from search_spaces.errors import shorten, unknown_name
+from search_spaces.plugins import TRAIN_ON
 
-PREFIX = "train:"
+PREFIX = TRAIN_ON
 # Side of images of several sizes, in pixels, unless a resolution is given.
 DEFAULT_SIDE = 64
 

@@ -16,10 +16,10 @@ from nas.evaluators.imagenet import ImageNetPredictor
 from nas.evaluators.table import PREFIX, TableEvaluator
 from search_spaces import SPACES, Architecture, FieldError, MnasError, Space, StageSpace, load_space
 from search_spaces.errors import reason_of
-from search_spaces.plugins import OBJECT, load_plugin, located, made, name_object, object_named, portable
+from search_spaces.plugins import OBJECT, TRAIN_ON, load_plugin, located, made, name_object, object_named, portable
 from search_spaces.registry import TABLE
 
-TRAIN = "train:"
+TRAIN = TRAIN_ON
 EVALUATORS: dict[str, Callable[[], Evaluator]] = {ImageNetPredictor.name: ImageNetPredictor}
 
 

@@ -92,7 +92,7 @@ def read_folders(folder: Path) -> ClassFolders:
             if (root / name).is_dir()
             for file in sorted(_images(root / name, aside))
         ]
-        if not files[part] and part not in (first.name, "split") and root != first:
+        if not files[part] and root != first:
             raise MnasError(f"data: {root} has no images; add some or remove the folder")
     if not any(files.values()):
         raise MnasError(

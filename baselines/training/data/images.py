@@ -305,10 +305,6 @@ class Subset:
         """As `Images`."""
         return None if self.images.digests is None else self.images.digests[self.rows]
 
-    def name(self, index: int) -> str:
-        """As `Images`."""
-        return str(self.images.name(int(self.rows[index])))
-
     def portable_name(self, index: int) -> str:
         """As `Images`."""
         return str(self.images.portable_name(int(self.rows[index])))

@@ -41,20 +41,17 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return self._read(index)[1]
+
+    def _read(self, index: int) -> tuple[bytes | None, NDArray[np.uint8]]:
+        """The content of an image's file, None if there is no file, and its pixels."""
         name = self.name(index)
         with reading(name):
-            found = self._cell(index)
-            if not isinstance(found, bytes):
-                return pixels_of(found)
-        return decode(found, name)
-
-    def _cell(self, index: int) -> Any:
-        """The content of an image's file, or the image if there is none."""
-        found = self.rows[int(index)][self.column]
-        if not isinstance(found, dict):
-            return found
-        content = found["bytes"]
-        return Path(found["path"]).read_bytes() if content is None else content
+            found = self.rows[int(index)][self.column]
+            if not isinstance(found, dict):
+                return None, pixels_of(found)
+            content: bytes = found["bytes"] if found["bytes"] is not None else Path(found["path"]).read_bytes()
+        return content, decode(content, name)
 
     def name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
@@ -70,12 +67,9 @@ class Rows:
 
     def look(self, index: int) -> Look:
         """As `baselines.training.data.images.Images`."""
-        name = self.name(index)
-        with reading(name):
-            found = self._cell(index)
-            pixels = decode(found, name) if isinstance(found, bytes) else pixels_of(found)
+        content, pixels = self._read(index)
         height, width = pixels.shape[:2]
-        return Look(width, height, digest_of(found if isinstance(found, bytes) else pixels.tobytes()))
+        return Look(width, height, digest_of(pixels.tobytes() if content is None else content))
 
 
 # Images and labels by name of the part.

@@ -18,6 +18,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,13 @@ class Raw:
     aside: tuple[str, ...] = ()
     written: bool = False
 
+    @cached_property
+    def fingerprints(self) -> tuple[str, str]:
+        """`ImageData.fingerprint` and `ImageData.former`, of the parts as they were read; arrays are hashed once."""
+        now = _fingerprint(self)
+        packed = all(isinstance(images, np.ndarray) for images, _ in self.parts.values())
+        return now, now if packed else _fingerprint(self, former=True)
+
 
 def located_data(source: str) -> str:
     """A source as an absolute path if it is an existing one, so that it is found from every folder."""
@@ -197,13 +205,13 @@ def _divide(source: str, raw: Raw, seed: int) -> ImageData:
         train=train,
         val=parts["val"],
         test=parts.get("test", _EMPTY),
-        fingerprint=_fingerprint(raw),
+        fingerprint=raw.fingerprints[0],
         side=train.side,
         skipped=tuple(raw.survey.skipped),
         sides=_sides(raw, train),
         aside=raw.aside,
         repeated=tuple(_repeated(train, {name: parts[name] for name in ("val", "test") if name in parts}, raw.classes)),
-        former=_fingerprint(raw, former=True),
+        former=raw.fingerprints[1],
         written=raw.written,
     )
 
@@ -255,8 +263,7 @@ def load_for_evaluation(
         MnasError: the source is not found, or the part has no usable images or an image of another class.
     """
     raw = _load_raw(source, print_progress)
-    raw_fingerprint = _fingerprint(raw)
-    if fingerprint in (raw_fingerprint, _fingerprint(raw, former=True)):
+    if fingerprint in raw.fingerprints:
         return _divide(source, raw, seed)
     raw.parts = {"test" if name == "split" else name: images for name, images in raw.parts.items()}
     if part not in raw.parts or not len(raw.parts[part][1]):
@@ -271,7 +278,7 @@ def load_for_evaluation(
     parts = {name: Part(images, renumbered[labels]) for name, (images, labels) in raw.parts.items()}
     train, val, test = (parts.get(name, _EMPTY) for name in PARTS)
     return ImageData(
-        source, tuple(classes), train, val, test, raw_fingerprint, parts[part].side, tuple(raw.survey.skipped)
+        source, tuple(classes), train, val, test, raw.fingerprints[0], parts[part].side, tuple(raw.survey.skipped)
     )
 
 
