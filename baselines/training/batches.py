@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.interrupts import starting_children
-from baselines.training.data.images import PACKED_SIDE, Images, Pixels
+from baselines.training.data.decoding import Pixels
+from baselines.training.data.images import PACKED_SIDE, Images
 from baselines.training.data.sources import Part
 from baselines.training.recipe import Recipe
 from search_spaces.errors import MnasError

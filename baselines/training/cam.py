@@ -14,7 +14,7 @@ from torch import Tensor
 
 from baselines.training.augment import normalised
 from baselines.training.batches import crop_resized, evaluation_box
-from baselines.training.data.images import Pixels, decode
+from baselines.training.data.decoding import Pixels, decode
 from search_spaces.errors import MnasError, not_installed, unknown_name
 from search_spaces.network import Network
 

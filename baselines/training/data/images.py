@@ -5,21 +5,15 @@ The result is cached: which images can be read, and the array, which is memory-m
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
 import json
-import math
 import os
 import shutil
-import struct
 import tempfile
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -29,30 +23,17 @@ from numpy.typing import NDArray
 
 from baselines.notices import say
 from baselines.owner import is_owned, lock
+from baselines.training.data.decoding import Pixels, decode, opened, reading
 from search_spaces.errors import MnasError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 # Images up to this side, all square and of one size, are packed.
 PACKED_SIDE = 128
 # Images checked between two reports of progress.
 BLOCK = 1024
 PROGRESS_SECONDS = 10.0
-# Errors of a disk, a network or a process, which do not mean that the image is damaged.
-TEMPORARY_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT)
-
-# The decoders that are used, whatever a file's name says: some of Pillow's others start programs (Ghostscript).
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
-# A decoder needs about ten bytes a pixel, and a file of half a megabyte may have hundreds of megapixels. A larger JPEG
-# is decoded at a fraction of its sides; a larger image of another format is not decoded.
-MAX_PIXELS = 2**26
-# Larger images are decoded one at a time.
-LARGE_PIXELS = 2**23
-
-_ONE_LARGE = threading.Lock()
-
-Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
@@ -176,109 +157,6 @@ class Files:
             image.draft(None, (1, 1))
             ImageOps.exif_transpose(image).load()
         return Look(width, height, digest_of(content))
-
-
-def decode(source: Path | bytes, name: str = "") -> Pixels:
-    """An image as uint8 of shape (height, width, 3), upright. Raises an `OSError` that names it.
-
-    Args:
-        source: image file, or its content.
-        name: name for the message; by default the file's.
-    """
-    with opened(source, name or str(source)) as image:
-        if _pixels(image) > MAX_PIXELS:  # a JPEG
-            image.draft(None, (math.isqrt(MAX_PIXELS * image.width // image.height), 1))
-        return pixels_of(image)
-
-
-@contextmanager
-def opened(source: Path | bytes, name: str) -> Iterator[Image]:
-    """An image whose content is still to be decoded; one of `FORMATS`, and not larger than memory allows.
-
-    Raises:
-        OSError: it cannot be read, here or inside; the message names it.
-        MnasError: as in `reading`.
-    """
-    from PIL import Image
-
-    # Pillow warns of images that it could still decode; our own limit decides.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    with reading(name), Image.open(stream, formats=FORMATS) as image:
-        pixels = _pixels(image)
-        if pixels > MAX_PIXELS and image.format != "JPEG":
-            raise OSError(f"{pixels / 1e6:,.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are decoded")
-        with _ONE_LARGE if pixels > LARGE_PIXELS else nullcontext():
-            yield image
-
-
-def _pixels(image: Image) -> int:
-    return image.width * image.height
-
-
-def pixels_of(image: Image) -> Pixels:
-    """A Pillow image as uint8 of shape (height, width, 3), upright.
-
-    Raises:
-        OSError: its values have no known scale.
-    """
-    from PIL import Image, ImageOps
-
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I") or image.mode == "F":  # Pillow would turn all values above 255 white
-        image = Image.fromarray(eight_bits(np.asarray(image), _scales(image)))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-# Tag of TIFF that says whether values are unsigned (1), signed (2) or floats (3).
-_SAMPLE_FORMAT = 339
-
-
-def _scales(image: Image) -> tuple[float, ...]:
-    """The values that may stand for white in an image of more than eight bits, smallest first."""
-    if image.format == "PPM":  # which says what stands for white, and Pillow has applied it
-        return (2.0**16 - 1,)
-    if image.mode == "F":
-        return (1.0, 2.0**8 - 1, 2.0**12 - 1, 2.0**16 - 1)
-    half = (2.0**15 - 1,) if getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) == (2,) else ()
-    if image.mode.startswith("I;16"):
-        return (2.0**12 - 1, *half, 2.0**16 - 1)
-    return (2.0**8 - 1, 2.0**12 - 1, *half, 2.0**16 - 1, 2.0**32 - 1)
-
-
-def eight_bits(values: NDArray[Any], scales: Sequence[float]) -> Pixels:
-    """Values of more than eight bits as eight, by the first scale that holds them: cameras keep 12 bits in 16.
-
-    Args:
-        values: array of integers or floats.
-        scales: values that may stand for white, smallest first.
-
-    Raises:
-        OSError: a value is negative, not finite, or beyond all scales.
-    """
-    low, high = float(values.min(initial=0)), float(values.max(initial=0))
-    white = next((scale for scale in scales if high <= scale), None)
-    if white is None or not low >= 0:  # false for nan
-        raise OSError(f"its values are from {low:g} to {high:g}, and what is white is unknown; convert it to 8 bits")
-    return np.rint(values * (255 / white)).astype(np.uint8)
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises inside into an `OSError` that names the image.
-
-    Raises:
-        MnasError: the error is temporary (`TEMPORARY_ERRORS`), so the image must not be skipped.
-    """
-    from PIL import Image
-
-    kinds = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError)
-    try:
-        yield
-    except (*kinds, RuntimeError, struct.error, Image.DecompressionBombError) as error:
-        if getattr(error, "errno", None) in TEMPORARY_ERRORS:
-            raise MnasError(f"data: {name} cannot be read now ({error}); restore it or remove it") from None
-        raise OSError(f"{name} cannot be read ({error})") from None
 
 
 @dataclass(frozen=True)

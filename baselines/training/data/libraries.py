@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.training.data.images import Digests, Look, decode, digest_of, pixels_of, reading
+from baselines.training.data.decoding import decode, pixels_of, reading
+from baselines.training.data.images import Digests, Look, digest_of
 from search_spaces.errors import MnasError, not_installed, shorten, unknown_name
 
 

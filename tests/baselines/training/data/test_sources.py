@@ -21,8 +21,9 @@ from PIL import Image
 
 from baselines.owner import lock
 from baselines.training.batches import batches_of
-from baselines.training.data import images
-from baselines.training.data.images import cache_folder, decode
+from baselines.training.data import decoding
+from baselines.training.data.decoding import decode
+from baselines.training.data.images import cache_folder
 from baselines.training.data.sources import ImageData, load_data, load_for_evaluation, stratified
 from search_spaces import MnasError
 from tests.baselines.training.images import COLOURS, pixels, write_folders
@@ -172,7 +173,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_sides(tmp_path: Path, monk
     gradient = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, 128, 3))
     Image.fromarray(np.ascontiguousarray(gradient)).save(tmp_path / "photo.jpg", quality=95)
     whole = decode(tmp_path / "photo.jpg")
-    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 128)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 64 * 128)
     small = decode(tmp_path / "photo.jpg")
     assert (whole.shape, small.shape) == ((256, 128, 3), (128, 64, 3))
     assert np.abs(small[:, 0, 0] - whole[::2, 0, 0].astype(int)).max() <= 3
