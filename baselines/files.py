@@ -6,11 +6,11 @@ import glob
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from baselines.owner import workplace
 from search_spaces.errors import MnasError
 
 
@@ -41,10 +41,10 @@ def write_new(file: Path, write: Callable[[Path], object], *, field: str = "out"
     """
     check_new(file, field=field)
     try:
-        with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".mnas-") as folder:
-            target = Path(folder) / file.name
+        with workplace(file.absolute().parent, ".mnas-") as folder:
+            target = folder / file.name
             write(target)
-            others = [other.name for other in Path(folder).iterdir() if other != target]
+            others = [other.name for other in folder.iterdir() if other != target]
             if others:
                 raise MnasError(f"{field}: {file} would need a second file ({others[0]}); choose another format")
             os.replace(target, file)

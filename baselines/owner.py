@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # How long a lock is tried for: those who only look hold it for some microseconds.
@@ -41,6 +46,35 @@ def is_owned(folder: Path) -> bool:
         return not _locked(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def workplace(parent: Path, prefix: str) -> Iterator[Path]:
+    """A folder of this process to make something in, which is removed at the end with what is in it still.
+
+    What processes that were killed had begun there is removed first: folders of the same prefix that nobody owns. A new
+    folder gets that prefix only once it is locked.
+
+    Raises:
+        OSError: no folder can be made in ``parent``.
+    """
+    for left_over in parent.glob(f"{glob.escape(prefix)}*"):
+        with suppress(OSError):
+            if not is_owned(left_over):
+                shutil.rmtree(left_over, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".new{prefix}"))
+    place = fresh.with_name(fresh.name.removeprefix(".new"))
+    owner = None
+    try:
+        with suppress(OSError):  # some file systems have no locks
+            owner = lock(fresh)
+        fresh.rename(place)
+        yield place
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+        if owner is not None:
+            os.close(owner)
 
 
 def _locked(descriptor: int, kind: int) -> bool:

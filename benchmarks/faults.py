@@ -1,6 +1,6 @@
 """Faults that a run survives, and the cost of surviving them.
 
-    python benchmarks/faults.py [--kills 50] [kills] [studies] [ray] [disk] [throughput] [journal]
+    python benchmarks/faults.py [--kills 50] [--work TEXT] [kills] [studies] [ray] [disk] [throughput] [journal]
 
 Runs the named parts; all parts by default (about an hour on two cores). ``disk`` needs root, to mount a small file
 system; ``ray`` needs the extra ``ray``.
@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -146,62 +147,94 @@ def can_resume(folder: Path) -> bool:
 
 
 IMAGES = """
-import sys
+import os, sys
 from pathlib import Path
 from tests.baselines.training.images import write_folders
-write_folders(Path(sys.argv[1]), count=40)
+root = Path(sys.argv[1])
+write_folders(root / "images", count=40)
+for file in (root / "images").glob("*/*.png"):
+    for number in range(100):
+        link = root / "many" / file.parent.name / f"{number:03}-{file.name}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, link)
 """
-TRAINING = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --resolution 16 --seeds 2 --data images --json"
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+TRAINED = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --resolution 16"
+TRAINING = f"{TRAINED} --seeds 2 --data images --json"
 GRID = "--depths 1,1.5,2 --widths 1,1.25,1.5 --sides 16,20,24 --first 2"
 SEARCHES = "--seeds 2 --trials 60 --controllers random,nni:regularized-evolution --workers 2 --json"
 CALIBRATED = f"--evaluator {TIMED} --controller random --trials 100 --objective calibrated --json"
-# Of each kind of study: the command that starts it, the one that resumes it, and what must be equal afterwards.
-STUDIES: dict[str, tuple[str, str, Callable[[Path, str], object]]] = {
+EVERY_CONTROLLER = (
+    *("ppo", "bayesian", "random", "reinforce", "nni:random", "nni:grid", "nni:regularized-evolution", "nni:tpe"),
+    *("optuna:random", "optuna:tpe", "optuna:nsga2"),
+)
+
+
+def results_of(folder: Path, out: str) -> object:
+    """What a study prints but for the folder that it works in, and the weights of each of its trainings."""
+    printed = {name: value for name, value in json.loads(out).items() if name != "out"}
+    return printed, {file.parent.name: file.read_bytes() for file in folder.glob("*/weights.safetensors")}
+
+
+def weights_of(folder: Path, _: str) -> object:
+    """The weights of a training."""
+    return (folder / "weights.safetensors").read_bytes()
+
+
+def journals_of(folder: Path, _: str) -> object:
+    """The journals of a search and of its pilots; which of two workers is done first is not the same each time."""
+    found = {}
+    for file in [folder / FILE_NAME, *folder.glob(f"pilots/*/{FILE_NAME}")]:
+        content = journal_content(file.parent)
+        content["completions"] = sorted(row[1:-1] for row in content["completions"])
+        found[file.parent.name if file.parent != folder else ""] = content
+    return found
+
+
+def cache_of(folder: Path, _: str) -> object:
+    """What the packed images are, file for file."""
+    files = sorted((folder.parent / "cache").rglob("images.npy"))
+    return [file.read_bytes() for file in files]
+
+
+# Of each kind of work: the command that starts it, the one that resumes it ("" starts it again), and what must be equal
+# afterwards.
+WORK: dict[str, tuple[str, str, Callable[[Path, str], object]]] = {
     "compare --train": (
         f"compare efficientnet_b0 mnasnet_b1 --train {TRAINING}",
         "compare --train --json",
-        lambda folder, out: (results_of(out), weights_of(folder)),
+        results_of,
     ),
     "compare --train --workers 2": (
         f"compare efficientnet_b0 mnasnet_b1 --train {TRAINING} --workers 2",
         "compare --train --json",
-        lambda folder, out: (results_of(out), weights_of(folder)),
+        results_of,
     ),
-    "ablate": (
-        f"ablate mnasnet_small --rules w,efficientnet {TRAINING}",
-        "ablate --json",
-        lambda folder, out: (results_of(out), weights_of(folder)),
-    ),
+    "ablate": (f"ablate mnasnet_small --rules w,efficientnet {TRAINING}", "ablate --json", results_of),
     "family --train": (
         f"family mnasnet_small --train --rule fast --macs 1x,2x {TRAINING}",
         "family --train --json",
-        lambda folder, out: (results_of(out), weights_of(folder)),
+        results_of,
     ),
     "scaling-search": (
         f"scaling-search mnasnet_small {GRID} {TRAINING.replace('--epochs 4', '--epochs 1')}",
         "scaling-search --json",
-        lambda folder, out: (results_of(out), weights_of(folder)),
+        results_of,
     ),
-    "rediscover": (f"rediscover {SEARCHES}", "rediscover --json", lambda folder, out: results_of(out)),
-    "search --objective calibrated": (
-        f"search {CALIBRATED}",
-        "search --json --allow-code",
-        lambda folder, out: (
-            journal_content(folder),
-            *(journal_content(folder / "pilots" / name) for name in ("below", "above")),
-        ),
-    ),
+    "rediscover": (f"rediscover {SEARCHES}", "rediscover --json", results_of),
+    "search --objective calibrated": (f"search {CALIBRATED}", "search --json --allow-code", journals_of),
+    **{
+        f"search --controller {controller}": (
+            f"search --controller {controller} --evaluator {TIMED} --trials 80 --executor processes",
+            "search --allow-code",
+            journals_of,
+        )
+        for controller in EVERY_CONTROLLER
+    },
+    "train": (f"train efficientnet_b0 --data images {TRAINED}", "train", weights_of),
+    "cache": (f"train efficientnet_b0 --data many {TRAINED} --plan", "", cache_of),
+    "export": ("export mnasnet_small --format onnx", "", lambda file, _: file.read_bytes()),
 }
-
-
-def results_of(out: str) -> object:
-    """What a command prints but for the folder that it works in."""
-    return {name: value for name, value in json.loads(out).items() if name != "out"}
-
-
-def weights_of(folder: Path) -> dict[str, bytes]:
-    """The weights of each training of a study."""
-    return {file.parent.name: file.read_bytes() for file in folder.glob("*/weights.safetensors")}
 
 
 class Place:
@@ -214,48 +247,101 @@ class Place:
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self._variables = environment(0.02, XDG_CACHE_HOME=f"{folder}/cache")
-        subprocess.run([sys.executable, "-c", IMAGES, f"{folder}/images"], env=self._variables, check=True)
+        subprocess.run([sys.executable, "-c", IMAGES, folder], env=self._variables, check=True)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         where: dict[str, Any] = {"env": self._variables, "cwd": self.folder}
         return subprocess.run(command(*arguments), check=False, capture_output=True, text=True, **where)
 
-    def kill(self, seconds: float, *arguments: str) -> bool:
-        """Run a command and kill it after a time; whether it had ended before."""
+    def kill(self, seconds: float, number: int, *arguments: str) -> tuple[bool, int]:
+        """Send a signal to a command after a time.
+
+        Returns:
+            Whether it had ended before, and how many of its processes live five seconds after the signal.
+        """
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(command(*arguments), env=self._variables, cwd=self.folder, **quiet)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         ended = process.poll() is not None
+        process.send_signal(number)
+        deadline = time.monotonic() + 5
+        while (left := self._processes(process)) and time.monotonic() < deadline:
+            time.sleep(0.05)
         process.kill()
         process.wait()
-        return ended
+        return ended, left
+
+    def _processes(self, process: subprocess.Popen[bytes]) -> int:
+        """The number of processes that were started here and live."""
+        process.poll()  # one that ended is a zombie until it is waited for
+        marker, count = f"XDG_CACHE_HOME={self.folder}/cache".encode(), 0
+        for file in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                count += marker in file.read_bytes().split(b"\0")
+        return count
+
+    def files(self, name: str) -> set[str]:
+        """What lies in a folder of results and in the cache, without what bears a time or a process in its name."""
+        found = {file.relative_to(self.folder / name) for file in (self.folder / name).rglob("*")}
+        cached = {Path(file.name) for file in (self.folder / "cache").rglob("*")}
+        return {str(file) for file in found | cached if "tfevents" not in file.name}
+
+    def clear_cache(self) -> None:
+        """Forget the packed images."""
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
 
 
-def studies(count: int) -> None:
-    """Kill −9 each kind of study at ``count`` random moments, resume it, and compare it with one never killed."""
-    print(f"## Studies, killed at {count} random moments each", flush=True)
-    for name, (begin, resumes, result) in STUDIES.items():
+def studies(count: int, names: str = "") -> None:
+    """End each kind of work at random moments, ``count`` times by each of three signals, and go on with it.
+
+    It must end as one that was never stopped; none of its processes may live five seconds later, and no file may be
+    left that the unstopped one does not have.
+
+    Args:
+        count: how often by each signal; of searches, all controllers together.
+        names: of the kinds of work, those whose names contain this.
+    """
+    print(f"## Ended {count} times each by KILL, TERM and HUP", flush=True)
+    for name, (begin, resumes, result) in WORK.items():
+        if names not in name:
+            continue
+        times = -(-count // len(EVERY_CONTROLLER)) if "--controller " in name else count
         with tempfile.TemporaryDirectory() as folder:
             place, rng = Place(folder), random.Random(0)
             started = time.monotonic()
-            done = place.run(*begin.split(), "--out", "whole")
+            suffix = ".onnx" if name == "export" else ""
+            done = place.run(*begin.split(), "--out", f"whole{suffix}")
             seconds = time.monotonic() - started
             assert done.returncode == 0, done.stderr
-            whole = result(place.folder / "whole", done.stdout)
-            ended = unstarted = 0
-            for number in range(count):
-                out = f"cut{number}"
-                ended += place.kill(rng.uniform(0, seconds), *begin.split(), "--out", out)
-                done = place.run(*resumes.split(), "--resume", out)
+            whole, files = result(place.folder / f"whole{suffix}", done.stdout), place.files("whole")
+            ended = unstarted = left = 0
+            for number in range(times * len(SIGNALS)):
+                out = f"cut{number}{suffix}"
+                if name in ("train", "cache"):
+                    place.clear_cache()
+                before, living = place.kill(
+                    rng.uniform(0, seconds), SIGNALS[number % len(SIGNALS)], *begin.split(), "--out", out
+                )
+                ended, left = ended + before, left + living
+                done = (
+                    place.run(*resumes.split(), "--resume", out) if resumes else place.run(*begin.split(), "--out", out)
+                )
+                if done.returncode == 2 and "already exists" in done.stderr and not resumes:  # it had been done
+                    done.returncode = 0
                 if done.returncode == 2 and "holds no" in done.stderr:  # too early for anything to resume
                     unstarted += 1
                     done = place.run(*begin.split(), "--out", out)
                 assert done.returncode == 0, done.stderr
                 assert result(place.folder / out, done.stdout) == whole, f"{out} ended otherwise"
-            print(f"{name}: {seconds:.1f} s long, {count} kills, {unstarted} before there was anything to resume,")
-            print(f"{ended} after its end; all ended as the one that was never killed", flush=True)
+                assert place.files(out) <= files, f"{name}: {sorted(place.files(out) - files)} left in {out}"
+            print(
+                f"{name}: {seconds:.1f} s long, ended {times} times by each signal, {unstarted} before there was "
+                f"anything to resume, {ended} after its end; {left} processes were left, all ended as the one never "
+                "stopped",
+                flush=True,
+            )
 
 
 def ray(_: int) -> None:
@@ -407,6 +493,7 @@ PARTS: dict[str, Callable[[int], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the faults that a run survives, and the cost of the journal.")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--work", default="", help="of studies: only kinds whose name contains this")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
@@ -414,7 +501,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, part in PARTS.items():
         if not arguments.parts or name in arguments.parts:
-            part(arguments.kills)
+            part(arguments.kills) if part is not studies else studies(arguments.kills, arguments.work)
 
 
 if __name__ == "__main__":

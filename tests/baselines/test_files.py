@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from baselines.files import replace_file
+from baselines.files import replace_file, write_new_text
+from baselines.owner import lock
 from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.serialization import read_bytes, read_text
@@ -41,6 +42,19 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
         replace_file(file, fail)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     assert file.read_text() == "old"
+
+
+def test_a_new_file_takes_away_what_a_killed_process_began(tmp_path: Path) -> None:
+    for name in (".mnas-killed", ".mnas-owned"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text("half")
+    owner = lock(tmp_path / ".mnas-owned")
+    assert owner is not None
+    write_new_text(tmp_path / "a.csv", "whole")
+    os.close(owner)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mnas-owned", "a.csv"]
+    write_new_text(tmp_path / "b.csv", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
 
 
 def pipe(file: Path) -> None:

@@ -9,11 +9,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.notices import say
-from baselines.owner import is_owned, lock
+from baselines.owner import workplace
 from baselines.training.data.decoding import Pixels, decode, opened, reading
 from search_spaces.errors import MnasError
 
@@ -261,44 +260,29 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
     Raises:
         MnasError: the cache cannot be written, for example because the disk is full.
     """
-    partial = owner = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(folder.parent)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=MAKING))
-        owner = lock(partial)
-    except OSError as error:
-        progress(f"{folder.parent} cannot be written ({error.strerror}), so images are checked every time")
-    try:
-        sizes, digests = _look_through(images, progress)
-        packed = _pack(images, sizes, partial)
-        if partial is not None:
-            np.save(partial / SIZES, sizes)
-            np.save(partial / DIGESTS, digests)
-            if folder.exists() and _load_cached(folder) is None:
-                shutil.rmtree(folder)
-            with suppress(OSError):  # another process was faster
-                partial.rename(folder)
-    except OSError as error:
-        raise MnasError(
-            f"data: {folder.parent} cannot be written ({error.strerror or error}); free some space, or set "
-            "XDG_CACHE_HOME to another folder"
-        ) from None
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-        if owner is not None:
-            os.close(owner)
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial = stack.enter_context(workplace(folder.parent, MAKING))
+        except OSError as error:
+            partial = None
+            progress(f"{folder.parent} cannot be written ({error.strerror}), so images are checked every time")
+        try:
+            sizes, digests = _look_through(images, progress)
+            packed = _pack(images, sizes, partial)
+            if partial is not None:
+                np.save(partial / SIZES, sizes)
+                np.save(partial / DIGESTS, digests)
+                if folder.exists() and _load_cached(folder) is None:
+                    shutil.rmtree(folder)
+                with suppress(OSError):  # another process was faster
+                    partial.rename(folder)
+        except OSError as error:
+            raise MnasError(
+                f"data: {folder.parent} cannot be written ({error.strerror or error}); free some space, or set "
+                "XDG_CACHE_HOME to another folder"
+            ) from None
     return sizes, digests.view("V16")[:, 0], packed
-
-
-def _remove_left_over(cache: Path) -> None:
-    """Remove what processes that were killed had begun to make."""
-    for partial in cache.glob(f"{MAKING}*"):
-        with suppress(OSError):
-            # One that was made just now is not locked yet.
-            if time.time() - partial.stat().st_mtime > 10 and not is_owned(partial):
-                shutil.rmtree(partial, ignore_errors=True)
 
 
 def _pack(images: Images, sizes: NDArray[np.int32], folder: Path | None) -> Any:
