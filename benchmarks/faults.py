@@ -301,11 +301,11 @@ def studies(count: int, names: str = "") -> None:
 
     Args:
         count: how often by each signal; of searches, all controllers together.
-        names: of the kinds of work, those whose names contain this.
+        names: of the kinds of work, those whose names begin with this.
     """
     print(f"## Ended {count} times each by KILL, TERM and HUP", flush=True)
     for name, (begin, resumes, result) in WORK.items():
-        if names not in name:
+        if not name.startswith(names):
             continue
         times = -(-count // len(EVERY_CONTROLLER)) if "--controller " in name else count
         with tempfile.TemporaryDirectory() as folder:
@@ -493,7 +493,7 @@ PARTS: dict[str, Callable[[int], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the faults that a run survives, and the cost of the journal.")
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--work", default="", help="of studies: only kinds whose name contains this")
+    parser.add_argument("--work", default="", help="of studies: only kinds whose name begins with this")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
