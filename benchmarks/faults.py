@@ -499,6 +499,7 @@ def main() -> None:
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"unknown part {min(unknown)!r}; choose from {', '.join(PARTS)}")
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, commands would ignore it too
     for name, part in PARTS.items():
         if not arguments.parts or name in arguments.parts:
             part(arguments.kills) if part is not studies else studies(arguments.kills, arguments.work)

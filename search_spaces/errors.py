@@ -13,7 +13,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, requires
 
 
 class MnasError(ValueError):
@@ -69,6 +68,8 @@ def _nearest(name: str, names: Sequence[str]) -> str | None:
 
 def not_installed(field: str, library: str, extra: str) -> MnasError:
     """Return the error for a missing library of an optional extra, with the command that installs the whole extra."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         requirements = [entry.partition(";") for entry in requires("mnas") or ()]
     except PackageNotFoundError:  # used from a checkout
