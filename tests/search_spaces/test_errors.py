@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from configparser import ConfigParser
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def test_another_python_than_the_first_on_the_path_is_named(monkeypatch: pytest.
 
 def test_a_checkout_that_is_not_installed_names_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> list[str]:
-        raise errors.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(errors, "requires", absent)
+    monkeypatch.setattr(metadata, "requires", absent)
     assert str(not_installed("html", "plotly", "html")).endswith(" -m pip install plotly")
 
 
