@@ -25,7 +25,7 @@ from baselines.subjects import Network, subject_of
 from baselines.text import Count
 from nas.controllers.registry import ControllerFactory, name_of_controller
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy_training import moved
+from nas.evaluators.proxy_training import moved, with_threads
 from nas.evaluators.registry import TRAIN, evaluator_loader, load_evaluator, name_of_evaluator, space_of
 from nas.evidence import Comparison
 from nas.executors.base import Execution, execution_of
@@ -112,6 +112,10 @@ def search(
     """
     space_name = name_of_space(space)
     evaluator_name = name_of_evaluator(evaluator)
+    # A long trial gets a process of its own, so that it cannot take the search down with it.
+    instant = load_evaluator(evaluator_name, space_name).instant
+    where = execution_of(_execution_fields(execution, workers), apart=not instant and isinstance(evaluator, str))
+    evaluator_name = _with_threads(evaluator_name, where)
     load_evaluator(evaluator_name, space_name).prepare()
     trials, seed = int(trials), int(seed)  # numbers of numpy are welcome
     wanted = _targets(target_macs, targets)
@@ -126,9 +130,6 @@ def search(
         settings = request.settings(make_objective("hard", request.target))  # until the pilots are done
     else:
         settings = SearchSettings(**names, objective=_objective(objective, wanted, exponent), trials=trials, seed=seed)
-    # A long trial gets a process of its own, so that it cannot take the search down with it.
-    instant = load_evaluator(settings.evaluator, settings.space).instant
-    where = execution_of(_execution_fields(execution, workers), apart=not instant and isinstance(evaluator, str))
     if where.executor == "processes":
         evaluator_loader(settings.evaluator, settings.space)  # raises if workers cannot load it
     folder = Path(out) if out is not None else _new_folder(settings)
@@ -136,6 +137,17 @@ def search(
         start_calibration(folder, request, where)
         return _run(_calibrated(folder, request, where), new=True)
     return _run(Journal.create(folder, settings, where), new=True)
+
+
+def _with_threads(evaluator: str, execution: Execution) -> str:
+    """An evaluator's name, with the number of threads of its trainings, so that a resumed search computes the same."""
+    if not evaluator.startswith(TRAIN):
+        return evaluator
+    if execution.executor != "in-process":
+        return with_threads(evaluator, execution.cores)
+    import torch
+
+    return with_threads(evaluator, torch.get_num_threads())
 
 
 @typed

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
                 f"cam: {folder} holds a network of torchvision, whose last feature map is not known; remove it"
             )
         name = trained.name if len(arguments.folders) == 1 else folder.name
-        columns.append(Column(name, network, settings.classes))
+        columns.append(Column(name, network, settings.classes, settings.fit))
     grid = cam_grid(columns, arguments.images, arguments.method, arguments.of_class)
     write_new(arguments.out, grid.save)
     show(pointer("Written:", str(arguments.out)))

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
     if arguments.data:
         data = load_for_evaluation(
-            arguments.data, settings.classes, settings.fingerprint, settings.seed, arguments.part
+            arguments.data, settings.classes, settings.fingerprint, settings.seed, arguments.part, settings.fit
         )
     else:
         data = load_training_data(settings)

@@ -12,6 +12,7 @@ from baselines.interrupts import interruptible
 from baselines.notices import say
 from baselines.subjects import load_subject
 from baselines.text import command
+from baselines.training.data.fit import FITS
 from baselines.training.folder import (
     change_learning_rate,
     change_place,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from baselines.training.settings import TrainingSettings
 
 
-CHOICES = {"recipe": RECIPES, "precision": PRECISIONS, "activation": ACTIVATIONS}
+CHOICES = {"recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "activation": ACTIVATIONS}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,8 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train a network, or resume a training."""
+    import torch
+
     from baselines.training.evaluate import evaluate
     from baselines.training.launch import run_training
     from baselines.training.loop import DivergenceError
@@ -73,6 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
     subject, settings = read_training(folder)
     if not arguments.json:
         show(*view.started_text(subject, settings, folder, data))
+        if arguments.resume:
+            show(*view.resumed_text(settings, torch.get_num_threads()))
     resume = command("train", "--resume", folder)
     try:
         with view.training_progress(settings.recipe.epochs) as watch, interruptible(saving=True) as stop:
@@ -117,5 +122,5 @@ def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, Trainin
     check_installed()
     if arguments.out:
         check_empty(arguments.out)
-    subject, data = load_subject(arguments.spec), load_data(arguments.data, options.seed)
+    subject, data = load_subject(arguments.spec), load_data(arguments.data, options.seed, fit=options.fit)
     return data, *planned(subject, data, options)

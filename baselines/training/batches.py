@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.interrupts import starting_children
-from baselines.training.data.decoding import Pixels
-from baselines.training.data.images import PACKED_SIDE, Images
+from baselines.training.data.fit import drawn, evaluation_view, random_view
+from baselines.training.data.images import Images
 from baselines.training.data.sources import Part
 from baselines.training.recipe import Recipe
 from search_spaces.errors import MnasError
@@ -59,13 +59,13 @@ class PackedBatches:
 
 
 class FileBatches:
-    """Batches of images that a few processes decode as they are needed, and crop and resize to one side.
+    """Batches of images that a few processes decode as they are needed, and draw as squares of one side.
 
     Args:
-        part: images and labels.
+        part: images, labels and fit.
         side: side of the batches in pixels.
         device: device that the batches are put on.
-        recipe: recipe whose crop is drawn for each image; None for the centre crop, as in evaluation.
+        recipe: recipe whose crop is drawn for each image; None for what is evaluated.
         seed: random seed of the crops.
     """
 
@@ -79,7 +79,7 @@ class FileBatches:
         keys = [[(int(index), first_step + place) for index in indices] for place, indices in enumerate(batches)]
         readers = min(READERS, len(os.sched_getaffinity(0)), len(keys))
         loader: DataLoader[Any] = DataLoader(
-            _Crops(self._part.images, self._side, self._recipe, self._seed),  # type: ignore[arg-type]
+            _Crops(self._part.images, self._part.fit, self._side, self._recipe, self._seed),  # type: ignore[arg-type]
             batch_sampler=keys,
             num_workers=readers,
             multiprocessing_context="spawn" if readers else None,
@@ -100,10 +100,10 @@ class FileBatches:
 
 
 class _Crops:
-    """Images decoded, cropped and resized, by (index, step)."""
+    """Images decoded and drawn as squares, by (index, step)."""
 
-    def __init__(self, images: Images, side: int, recipe: Recipe | None, seed: int) -> None:
-        self._images, self._side, self._recipe, self._seed = images, side, recipe, seed
+    def __init__(self, images: Images, fit: str, side: int, recipe: Recipe | None, seed: int) -> None:
+        self._images, self._fit, self._side, self._recipe, self._seed = images, fit, side, recipe, seed
 
     def __len__(self) -> int:
         return len(self._images)
@@ -112,51 +112,11 @@ class _Crops:
         index, step = key
         pixels = self._images[index]
         if self._recipe is not None and self._recipe.crop == "resize":
-            box = random_area(pixels.shape[:2], np.random.default_rng((self._seed, step, index)))
+            rng = np.random.default_rng((self._seed, step, index))
+            view = random_view(pixels.shape[:2], self._fit, self._side, rng)
         else:
-            box = evaluation_box(pixels.shape[:2], self._side)
-        return torch.from_numpy(crop_resized(pixels, box, self._side))
-
-
-Box = tuple[float, float, float, float]
-
-
-def evaluation_box(size: Sequence[int], side: int) -> Box:
-    """Left, top, right and bottom of the area to evaluate: a square in the centre of the image.
-
-    For images up to `PACKED_SIDE`, its side is the shorter side of the image. For larger images it is a share of that,
-    side / (side + 32), as in tensorflow/tpu preprocessing.py of the original release and in timm (crop_pct 0.875 at
-    224).
-    """
-    height, width = size
-    part = min(height, width) * (1 if max(size) <= PACKED_SIDE else side / (side + 32))
-    left, top = (width - part) / 2, (height - part) / 2
-    return left, top, left + part, top + part
-
-
-def random_area(size: Sequence[int], rng: np.random.Generator) -> Box:
-    """A random box of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3.
-
-    If none of ten draws fits, it is the largest square in the centre.
-    """
-    height, width = size
-    for _ in range(10):
-        area, ratio = rng.uniform(0.08, 1.0) * height * width, float(np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))))
-        w, h = (area * ratio) ** 0.5, (area / ratio) ** 0.5
-        if w <= width and h <= height:
-            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
-            return left, top, left + w, top + h
-    part = min(height, width)
-    left, top = (width - part) / 2, (height - part) / 2
-    return left, top, left + part, top + part
-
-
-def crop_resized(pixels: Pixels, box: Box, side: int) -> Pixels:
-    """A box of an image, resized (bicubic): uint8 of shape (side, side, 3)."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box)
-    return np.array(image)
+            view = evaluation_view(pixels.shape[:2], self._fit, self._side)
+        return torch.from_numpy(drawn(pixels, view, self._side))
 
 
 def batches_of(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.training.augment import normalised
-from baselines.training.batches import crop_resized, evaluation_box
 from baselines.training.data.decoding import Pixels, decode
+from baselines.training.data.fit import CROP, View, drawn, evaluation_view, resized_area
 from search_spaces.errors import MnasError, not_installed, unknown_name
 from search_spaces.network import Network
 
@@ -35,11 +35,13 @@ class Column:
         name: heading of the column.
         network: network with its weights, on the CPU.
         classes: names of the classes, in the order of the network's outputs.
+        fit: how images that are not square become its input, one of `baselines.training.data.fit.FITS`.
     """
 
     name: str
     network: Network
     classes: Sequence[str]
+    fit: str = CROP
 
 
 def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = "cam") -> Tensor:
@@ -114,13 +116,13 @@ def cam_grid(
         draw.text((GAP + step * place, GAP), _short(name), fill="black")
     for row, (file, photo) in enumerate(zip(files, photos, strict=True)):
         top = GAP + LINE + height * row
-        box = evaluation_box(photo.shape[:2], columns[0].network.architecture.resolution)
-        original = crop_resized(photo, box, CELL)
-        canvas.paste(Images.fromarray(original), (GAP, top))
+        # All of it, unless every network sees only the middle.
+        first = next((column for column in columns if column.fit != CROP), columns[0])
+        _paste(canvas, _shown(photo, _view(first, photo)), (GAP, top))
         draw.text((GAP, top + CELL), _short(file.name), fill="black")
         for place, column in enumerate(columns, start=1):
             overlay, text = _cell(column, photo, method, of_class)
-            canvas.paste(Images.fromarray(overlay), (GAP + step * place, top))
+            _paste(canvas, overlay, (GAP + step * place, top))
             draw.text((GAP + step * place, top + CELL), _short(text), fill="black")
     return canvas
 
@@ -129,17 +131,45 @@ def _short(text: str) -> str:
     return text if len(text) <= 26 else f"{text[:25]}…"
 
 
+def _view(column: Column, photo: Pixels) -> View:
+    return evaluation_view(photo.shape[:2], column.fit, column.network.architecture.resolution)
+
+
+def _shown(photo: Pixels, view: View) -> Pixels:
+    """What a network sees of a photo, at the photo's own shape, within `CELL` pixels."""
+    left, top, right, bottom = view.area
+    longest = max(right - left, bottom - top)
+    width, height = (max(1, round(CELL * length / longest)) for length in (right - left, bottom - top))
+    return resized_area(photo, view.area, (width, height))
+
+
+def _paste(canvas: Image, image: Pixels, corner: tuple[int, int]) -> None:
+    """Draw an image in the centre of the cell with this upper left corner."""
+    from PIL import Image as Images
+
+    height, width = image.shape[:2]
+    canvas.paste(Images.fromarray(image), (corner[0] + (CELL - width) // 2, corner[1] + (CELL - height) // 2))
+
+
 def _cell(column: Column, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
     """The image with a network's map over it, and the caption: class and probability."""
-    side = column.network.architecture.resolution
-    image = crop_resized(photo, evaluation_box(photo.shape[:2], side), side)
-    inputs = normalised(torch.from_numpy(image)[None])
+    side, view = column.network.architecture.resolution, _view(column, photo)
+    inputs = normalised(torch.from_numpy(drawn(photo, view, side))[None])
     with torch.inference_mode():
         probabilities = column.network.eval()(inputs).softmax(1)[0]
     label = int(probabilities.argmax()) if of_class is None else list(column.classes).index(of_class)
     (heat,) = class_maps(column.network, inputs, torch.tensor([label]), method)
     text = f"{column.classes[label]}: {100 * float(probabilities[label]):.0f} %"
-    return overlaid(crop_resized(image, (0, 0, side, side), CELL), heat.numpy()), text
+    return overlaid(_shown(photo, view), _without_borders(heat, view, side).numpy()), text
+
+
+def _without_borders(heat: Tensor, view: View, side: int) -> Tensor:
+    """The part of a map where the image was drawn, in pixels of the input if there are borders."""
+    if view.place == (0, 0, side, side):
+        return heat
+    left, top, right, bottom = view.place
+    large = torch.nn.functional.interpolate(heat[None, None], (side, side), mode="bilinear", align_corners=False)
+    return large[0, 0, top:bottom, left:right]
 
 
 def overlaid(image: Pixels, heat: NDArray[np.float32]) -> Pixels:

@@ -184,7 +184,7 @@ def initial_weights(subject: Subject, settings: TrainingSettings) -> Mapping[str
 
 def load_training_data(settings: TrainingSettings) -> ImageData:
     """Load the images of a training. Raises `MnasError` if they have changed."""
-    data = load_data(settings.data, settings.seed)
+    data = load_data(settings.data, settings.seed, fit=settings.fit)
     if not data.has(settings.fingerprint):
         raise MnasError(
             f"data: {settings.data} has changed (fingerprint {data.fingerprint}, before {settings.fingerprint}); "
@@ -213,6 +213,7 @@ def train_in(folder: Path, data: ImageData | None, watch: Callable[[Progress], N
         recompute=bool(settings.recompute),
         compiled=bool(settings.compiled),
         devices=settings.devices,
+        threads=settings.threads,
         watch=watch,
         validate_every=1,
         stop=stop,

@@ -86,6 +86,8 @@ def planned(
         resolution=subject.resolution if isinstance(subject, Comparator) else None,
         devices=devices,
         sides=data.sides,
+        fit=data.fit,
+        threads=0 if gpus else torch.get_num_threads(),
     )
     initial_weights(subject, settings)  # weights that do not fit must fail before a folder is created
     plan = plan_memory(

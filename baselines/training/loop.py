@@ -1,7 +1,8 @@
 """The training loop, for one-minute proxy trials and full trainings alike.
 
 A step (its images, crops and dropout) depends only on the seed and the number of the step. A training that was killed
-therefore resumes from its last checkpoint with the same result as an uninterrupted one: on a CPU, bit for bit.
+therefore resumes from its last checkpoint with the same result as an uninterrupted one: on a CPU, with as many threads,
+bit for bit. Another number of threads adds numbers in another order.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.comparators import Comparator
+from baselines.threads import ThreadLimit
 from baselines.training.augment import train_batch
 from baselines.training.batches import batches_of, epoch_order, step_seed
 from baselines.training.checkpoint import Checkpoint
@@ -94,6 +97,7 @@ def train(
     recompute: bool = False,
     compiled: bool = False,
     devices: int = 1,
+    threads: int = 0,
     watch: Callable[[Progress], None] = lambda progress: None,
     validate_every: int = 0,
     stop: Callable[[], bool] = lambda: False,
@@ -114,6 +118,7 @@ def train(
         compiled: whether to compile the network.
         devices: number of devices that train together, each in a process of its own that calls this function with the
             environment of `baselines.training.ranks`.
+        threads: threads of the computation on a CPU, which the devices share; 0 for as many as torch has.
         watch: function that is called with the progress, in the first process.
         validate_every: epochs between validations, which use at most a micro-batch of images at once; 0 for none.
         stop: function that returns whether to stop after the current step; its state is saved.
@@ -128,13 +133,21 @@ def train(
             f"num_classes: the network has {network.num_classes} classes, the data {len(data.classes)}; "
             "set num_classes to the number in the data"
         )
-    fabric = _make_fabric(precision, devices)
-    training = _Training(network, data, recipe, seed, fabric, micro_batches, recompute=recompute)
-    training.start(folder, initial, compiled=compiled)
-    started = time.perf_counter()
-    training.run(watch, validate_every, stop)
-    seconds = time.perf_counter() - started
+    with _thread_limit(threads, devices):
+        fabric = _make_fabric(precision, devices)
+        training = _Training(network, data, recipe, seed, fabric, micro_batches, recompute=recompute)
+        training.start(folder, initial, compiled=compiled)
+        started = time.perf_counter()
+        training.run(watch, validate_every, stop)
+        seconds = time.perf_counter() - started
     return Trained(training.network, training.evaluated, training.steps, seconds, fabric.is_global_zero)
+
+
+def _thread_limit(threads: int, devices: int) -> AbstractContextManager[object]:
+    """The threads of one of the devices, also if there are fewer cores; GPUs need no limit."""
+    if torch.cuda.is_available() or (not threads and devices == 1):
+        return nullcontext()
+    return ThreadLimit(max(1, (threads or torch.get_num_threads()) // devices))
 
 
 class _Training:

@@ -98,8 +98,6 @@ def _run_rank(rank: int, devices: int, port: int, folder: Path, messages: Any, s
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     importlib.import_module("lightning_fabric")  # the import sets the level of its logger
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
     try:
         train_in(folder, None, messages.put, stopping.is_set if rank == 0 else _never)
     except MnasError as error:

@@ -10,11 +10,15 @@ from pathlib import Path
 from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Provenance
 from baselines.text import OWN, Count, Quantity, Side, counted
+from baselines.training.data.fit import CROP, FITS
 from baselines.training.data.sources import ImageData
 from baselines.training.recipe import PRECISIONS, Recipe, load_recipe
 from search_spaces.adaptation import adapted
 from search_spaces.architecture import MAX_RESOLUTION, Architecture, check_int, check_name
 from search_spaces.errors import FieldError, MnasError, not_installed, shorten
+
+# More than any machine has.
+MAX_THREADS = 2**16
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class ShortTraining:
         resolution: side of the images in pixels; own for that of each network (default: the images' own).
         width: factor on all channels.
         no_flip: do not flip images left to right, as recipes do (IDX files of digits and letters never are).
+        fit: how images that are not square become square (default: by their shapes).
     """
 
     recipe: str = "cifar"
@@ -34,6 +39,7 @@ class ShortTraining:
     resolution: Side | None = None
     width: float = 1.0
     no_flip: bool = False
+    fit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class TrainingSettings:
         precision, micro_batches, recompute, compiled, devices: arguments of `baselines.training.loop.train`.
         weights: file of the weights to start from; empty for fresh ones.
         sides: the images' smallest, median and largest side in pixels (`ImageData.sides`); empty if unknown.
+        fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
+        threads: as for `baselines.training.loop.train`; 0 on a GPU, and in trainings of earlier versions.
     """
 
     data: str
@@ -102,9 +110,13 @@ class TrainingSettings:
     devices: int = 1
     weights: str = ""
     sides: tuple[int, ...] = ()
+    fit: str = CROP
+    threads: int = 0
 
     def __post_init__(self) -> None:
         check_name("precision", self.precision, PRECISIONS)
+        check_name("fit", self.fit, FITS)
+        check_int("threads", self.threads, 0, MAX_THREADS)
         check_int("devices", self.devices, 0, 1024)
         check_int("micro_batches", self.micro_batches, 1, self.recipe.batch)
         if len(self.sides) not in (0, 3):

@@ -31,6 +31,7 @@ def text(found: Evaluation, name: str, data: ImageData, part: str, settings: Tra
     lines: list[RenderableType] = [
         labelled(f"{name} on the {part} part of {data.source}:", summary(found)),
         _class_table(found, settings.classes),
+        *([data.fit_note] if data.fit_note else []),
         *skipped_lines(data),
         *aside_lines(data),
     ]
@@ -58,7 +59,8 @@ def data_lines(data: ImageData) -> list[str]:
     parts = (
         f"{len(data.train):,} to train ({each} a class), {len(data.val):,} for validation, {len(data.test):,} to test"
     )
-    return [f"Images: {parts}; {counted(len(data.classes), 'class')}: {named}{more}.", *aside_lines(data)]
+    about = f"Images: {parts}; {counted(len(data.classes), 'class')}: {named}{more}."
+    return [about, *([data.fit_note] if data.fit_note else []), *aside_lines(data)]
 
 
 def flip_lines(data: ImageData, recipe: Recipe) -> list[str]:

@@ -46,13 +46,22 @@ def started_text(
 ) -> list[RenderableType]:
     """Lines with the network, the images, the settings and the folder of a training."""
     epochs = counted(settings.recipe.epochs, "epoch")
+    threads = f", {counted(settings.threads, 'thread')}" if settings.threads else ""
     enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
     return [
         labelled("Training", _network_text(subject)),
         *([*data_lines(data), *flip_lines(data, settings.recipe)] if data is not None else []),
-        f"{epochs}, {_batch_text(settings)}, seed {settings.seed}, into {folder}",
+        f"{epochs}, {_batch_text(settings)}, seed {settings.seed}{threads}, into {folder}",
         *([f"{enlarged}."] if enlarged else []),
     ]
+
+
+def resumed_text(settings: TrainingSettings, threads: int) -> list[RenderableType]:
+    """A line if a training goes on with another number of threads than it would begin with here; else none."""
+    if settings.threads in (0, threads):
+        return []
+    kept = f"{counted(settings.threads, 'thread')}, as it began, and not {threads} as here"
+    return [f"Note: it goes on with {kept}: another number would change the weights."]
 
 
 def finished_text(found: Evaluation, data: ImageData, folder: Path) -> list[RenderableType]:

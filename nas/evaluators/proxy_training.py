@@ -14,14 +14,16 @@ from pathlib import Path
 from statistics import fmean, stdev
 from urllib.parse import parse_qsl, quote, urlencode
 
+from baselines.notices import say
 from baselines.text import OWN, Count, counted
+from baselines.training.data.fit import CROP, FITS, PAD, SQUASH
 from baselines.training.data.sources import ImageData, load_data, located_data, stratified
 from baselines.training.recipe import Recipe, load_recipe
-from baselines.training.settings import ShortTraining, check_installed, side_of
+from baselines.training.settings import MAX_THREADS, ShortTraining, check_installed, side_of
 from nas.evaluators.base import Evaluator, Metrics, check_architecture
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
-from search_spaces.architecture import check_int, check_number
+from search_spaces.architecture import check_int, check_name, check_number
 from search_spaces.errors import shorten, unknown_name
 from search_spaces.plugins import TRAIN_ON
 
@@ -51,6 +53,9 @@ class Proxy(ProxyOptions):
     Attributes:
         data: source of the images, as in `baselines.training.data.sources.load_data`.
         fingerprint: fingerprint of the data; other data is refused. Empty if any data will do.
+        threads: threads of a training on a CPU, on which its last bits depend; 0 for as many as there are.
+        fit: as `ShortTraining`; if it is not given, the images are cropped if there is a fingerprint, as all were
+            before there was a choice, and decide themselves otherwise.
 
     Raises:
         FieldError: a value breaks its rule.
@@ -58,17 +63,21 @@ class Proxy(ProxyOptions):
 
     data: str
     fingerprint: str = ""
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if not self.data:
             raise FieldError("data", "missing; expected a folder of images (docs/training.md)")
         load_recipe(self.recipe)
+        if self.fit is not None:
+            check_name("fit", self.fit, FITS)
         bounds = {"epochs": (1, 100_000), "resolution": (8, 4096), "images": (2, 10**9)}
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             if value is not None and (name, value) != ("resolution", OWN):
                 check_int(name, value, low, high)
         check_int("repeats", self.repeats, 1, 100)
+        check_int("threads", self.threads, 0, MAX_THREADS)
         check_number("width", self.width, 0.05, 50)
 
     @property
@@ -98,6 +107,7 @@ def proxy_of(name: str) -> Proxy:
         "recipe": str,
         "width": float,
         "fingerprint": str,
+        "fit": str,
         "resolution": _resolution,
         "no_flip": _flag,
     }
@@ -145,8 +155,9 @@ class ProxyTraining(Evaluator):
         sides: dict[object, str] = {None: "their own size", OWN: "each network's own resolution"}
         side = sides.get(proxy.resolution, f"{proxy.resolution} px")
         width = f", {proxy.width:g} times as wide" if proxy.width != 1 else ""
+        fit = {PAD: ", padded to squares", SQUASH: ", squashed to squares"}.get(proxy.fit or "", "")
         self.meaning = (
-            f"top-1 on held-out images of {_short(proxy.data)} after {epochs} of {share} at {side}{width}: a "
+            f"top-1 on held-out images of {_short(proxy.data)} after {epochs} of {share} at {side}{fit}{width}: a "
             "proxy that ranks networks, not what a full training gives"
         )
 
@@ -160,7 +171,7 @@ class ProxyTraining(Evaluator):
     def data(self) -> ImageData:
         """The images, the train part reduced to as many as the proxy asks for."""
         check_installed()
-        loaded = load_data(self._proxy.data)
+        loaded = load_data(self._proxy.data, fit=self._proxy.fit or (CROP if self._proxy.fingerprint else None))
         if self._proxy.fingerprint and not loaded.has(self._proxy.fingerprint):
             raise MnasError(
                 f"data: {self._proxy.data} has changed (fingerprint {loaded.fingerprint}, before "
@@ -199,7 +210,8 @@ class ProxyTraining(Evaluator):
         found = []
         for repeat in range(self._proxy.repeats):
             recipe = self.recipe.with_values(flip=False if self.data.written else None)
-            trained = train(architecture, self.data, recipe, seed=self._proxy.repeats * seed + repeat, devices=1)
+            own_seed = self._proxy.repeats * seed + repeat
+            trained = train(architecture, self.data, recipe, seed=own_seed, devices=1, threads=self._proxy.threads)
             device = next(trained.averaged.parameters()).device
             found.append(accuracy_of(trained.averaged, self.data.val, architecture.resolution, device))
         return Metrics(fmean(found), stdev(found) if len(found) > 1 else None)
@@ -215,6 +227,12 @@ def moved(name: str, data: str) -> str:
     return replace(proxy_of(name), data=located_data(data)).name
 
 
+def with_threads(name: str, threads: int) -> str:
+    """The evaluator's name with the number of threads of each training, unless it has one."""
+    proxy = proxy_of(name)
+    return name if proxy.threads else replace(proxy, threads=threads).name
+
+
 def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
     """The evaluator that trains on the images, which it identifies by their fingerprint.
 
@@ -222,4 +240,7 @@ def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
         MnasError: the data cannot be used, or an option breaks its rule.
     """
     proxy = Proxy(data=located_data(data), **asdict(options))
-    return ProxyTraining(replace(proxy, fingerprint=load_data(data).fingerprint))
+    found = load_data(data, fit=proxy.fit)
+    if found.fit_note:
+        say(f"mnas: {found.fit_note}")
+    return ProxyTraining(replace(proxy, fingerprint=found.fingerprint, fit=None if found.fit == CROP else found.fit))

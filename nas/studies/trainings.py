@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from baselines.comparators import Subject, counts_of
 from baselines.files import write_new_text
 from baselines.memory import device_here, free_bytes
 from baselines.text import command, points
+from baselines.threads import ThreadLimit
 from baselines.training.data.sources import ImageData, load_data
 from baselines.training.folder import check_empty, create_training, read_training, trained_network
 from baselines.training.launch import planned, run_training
@@ -86,7 +88,7 @@ class StudyKind:
         execution_of(divided(execution or {}))  # raises if it breaks a rule
         check_installed()
         self.check_new(folder)
-        data = load_data(source)
+        data = load_data(source, fit=options.fit)
         if not len(data.test):
             raise MnasError(f"data: {source} has no test images; add a folder test, or use one folder to split")
         return data
@@ -112,13 +114,18 @@ def planned_trainings(
     options: TrainingOptions,
     execution: Mapping[str, Any] | None = None,
 ) -> list[tuple[Subject, TrainingSettings]]:
-    """Each network as it is trained, and its settings. Without a memory limit, workers share the free memory."""
+    """Each network as it is trained, and its settings.
+
+    Without a memory limit, workers share the free memory. In a process of its own, a training has as many threads as
+    that has cores.
+    """
     from baselines.training.memory_plan import SHARE
 
-    workers = execution_of(divided(execution or {})).workers
-    if options.memory is None and workers > 1:
-        options = replace(options, memory=int(SHARE * free_bytes(device_here()) / workers))
-    return [planned(subject, data, options)[:2] for subject in subjects]
+    where = execution_of(divided(execution or {}))
+    if options.memory is None and where.workers > 1:
+        options = replace(options, memory=int(SHARE * free_bytes(device_here()) / where.workers))
+    with nullcontext() if where.executor == "in-process" else ThreadLimit(where.cores):
+        return [planned(subject, data, options)[:2] for subject in subjects]
 
 
 def divided(execution: Mapping[str, Any]) -> dict[str, Any]:

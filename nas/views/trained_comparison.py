@@ -31,7 +31,12 @@ def data(compared: TrainedComparison) -> dict[str, Any]:
         "out": str(compared.folder),
         **asdict(compared.plan),
         "recipe": asdict(settings.recipe),
-        "data": {"source": settings.data, "fingerprint": settings.fingerprint, "sides": settings.sides or None},
+        "data": {
+            "source": settings.data,
+            "fingerprint": settings.fingerprint,
+            "sides": settings.sides or None,
+            "fit": settings.fit,
+        },
         "networks": [
             {
                 "name": one.name,

@@ -331,7 +331,7 @@ def draw_maps(found: Ablation, file: Path, images: int = 4) -> None:
     for name in names:
         _, settings, network = trained_network(folders[name])
         assert isinstance(network, Built)
-        columns.append(Column(name, network, settings.classes))
+        columns.append(Column(name, network, settings.classes, settings.fit))
     data = load_training_data(settings)
     labels = np.asarray(data.test.labels)
     with tempfile.TemporaryDirectory() as folder:

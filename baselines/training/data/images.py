@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,18 @@ from numpy.typing import NDArray
 from baselines.notices import say
 from baselines.owner import workplace
 from baselines.training.data.decoding import Pixels, decode, opened, reading
+from baselines.training.data.fit import WHOLE_SIDE, Sizes
 from search_spaces.errors import MnasError
 
-if TYPE_CHECKING:
-    pass
-
-# Images up to this side, all square and of one size, are packed.
-PACKED_SIDE = 128
+# Images up to this side, all square and of one size, are packed. No fit changes them (`data.fit.WHOLE_SIDE`), so the
+# cache holds for all.
+PACKED_SIDE = WHOLE_SIDE
 # Images checked between two reports of progress.
 BLOCK = 1024
 PROGRESS_SECONDS = 10.0
 Labels = NDArray[np.int64]
+# Tag of EXIF, and its values for images that are stored on their side.
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 
 
 # Digests of images: 16 bytes each.
@@ -44,7 +45,7 @@ class Look(NamedTuple):
     """What reading an image through has found.
 
     Attributes:
-        width, height: sides as stored, in pixels.
+        width, height: sides of the upright image, in pixels.
         digest: BLAKE2 of its content as stored, 16 bytes.
     """
 
@@ -152,9 +153,16 @@ class Files:
         with reading(str(file)):
             content = file.read_bytes()
         with opened(content, str(file)) as image:
-            width, height = image.size
+            stored = image.size
+            turned = image.getexif().get(ORIENTATION, 1) in TURNED
             image.draft(None, (1, 1))
-            ImageOps.exif_transpose(image).load()
+            smaller = image.size != stored
+            upright = ImageOps.exif_transpose(image)
+            upright.load()
+            if smaller:
+                width, height = reversed(stored) if turned else stored
+            else:
+                width, height = upright.size
         return Look(width, height, digest_of(content))
 
 
@@ -197,11 +205,11 @@ class Survey:
 
     Attributes:
         skipped: names of images that cannot be read.
-        sides: shorter sides of the others in pixels, an array for each part.
+        sizes: widths and heights of the others in pixels, an array of shape (N, 2) for each part.
     """
 
     skipped: list[str] = field(default_factory=list)
-    sides: list[NDArray[np.int32]] = field(default_factory=list)
+    sizes: list[Sizes] = field(default_factory=list)
 
 
 def readable_images(
@@ -220,7 +228,7 @@ def readable_images(
     sizes, images.digests, packed = _load_cached(folder) or _check_images(images, folder, progress)
     good = np.flatnonzero(sizes[:, 0])
     survey.skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
-    survey.sides.append(sizes[good].min(1))
+    survey.sizes.append(sizes[good])
     if packed is not None:
         return packed, labels[good]
     return images if len(good) == len(images) else Subset(images, good), labels[good]
@@ -228,7 +236,7 @@ def readable_images(
 
 # Sides of all images (0 and 0 for unreadable ones), digests, and the readable ones as an array if they are packed.
 Checked = tuple[NDArray[np.int32], Digests, Any]
-SIZES, DIGESTS, PACKED = "sizes.npy", "digests.npy", "images.npy"
+SIZES, DIGESTS, PACKED = "upright.npy", "digests.npy", "images.npy"
 # Start of the names of folders that are not complete yet; the process that makes one owns it.
 MAKING = "making-"
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from baselines.text import counted
 from baselines.training.data.archives import idx_files, read_cifar, read_idx
+from baselines.training.data.fit import CROP, FITS, Sizes, chosen_fit, fit_note, squares
 from baselines.training.data.folders import PARTS, read_folders
 from baselines.training.data.images import (
     Digests,
@@ -40,6 +41,7 @@ from baselines.training.data.images import (
     readable_images,
 )
 from baselines.training.data.libraries import read_hugging_face, read_torchvision
+from search_spaces.architecture import check_name
 from search_spaces.errors import MnasError, one_line
 
 VAL_SHARE = 0.1
@@ -53,10 +55,12 @@ class Part:
     Attributes:
         images: array of shape (N, side, side, 3), or `baselines.training.data.images.Images`, or a subset of either.
         labels: class indices of shape (N,), from 0.
+        fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
     """
 
     images: Any
     labels: Labels
+    fit: str = CROP
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,7 +91,7 @@ class Part:
     def take(self, indices: NDArray[np.int64]) -> Part:
         """The images at the indices, in that order, without a copy."""
         images, rows = self.source
-        return Part(Subset(images, rows[indices]), self.labels[indices])
+        return Part(Subset(images, rows[indices]), self.labels[indices], self.fit)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class ImageData:
         aside: files that were left aside and why, for a person.
         repeated: images of val or test that are also in train, for a person.
         written: whether these are digits or letters, which no recipe flips.
+        fit: as `Part`.
+        fit_note: a sentence about the fit, for a person; empty if there is nothing to say.
     """
 
     source: str
@@ -121,6 +127,8 @@ class ImageData:
     repeated: tuple[str, ...] = ()
     former: str = ""
     written: bool = False
+    fit: str = CROP
+    fit_note: str = ""
 
     def has(self, fingerprint: str) -> bool:
         """Whether these are the images with a fingerprint."""
@@ -133,6 +141,7 @@ class ImageData:
             "fingerprint": self.fingerprint,
             "classes": len(self.classes),
             "side": self.side,
+            "fit": self.fit,
             **{name: len(getattr(self, name)) for name in PARTS},
             "images_per_class": np.bincount(self.train.labels, minlength=len(self.classes)).tolist(),
             "skipped": len(self.skipped),
@@ -148,7 +157,7 @@ class Raw:
     Attributes:
         classes: names of the classes, in the order of the labels.
         parts: images and labels by name of the part; the part "split" is to be divided into train, val and test.
-        survey: unreadable images, and sides of the others where they were read one by one.
+        survey: unreadable images, and sizes of the others where they were read one by one.
         aside: files that were left aside and why, for a person.
         written: as `ImageData`.
     """
@@ -166,6 +175,14 @@ class Raw:
         packed = all(isinstance(images, np.ndarray) for images, _ in self.parts.values())
         return now, now if packed else _fingerprint(self, former=True)
 
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Width and height of the images that can be read, upright, of shape (N, 2)."""
+        if self.survey.sizes:
+            return np.concatenate(self.survey.sizes)
+        arrays = [images for images, _ in self.parts.values()]
+        return np.concatenate([np.full((len(array), 2), array.shape[2:0:-1], dtype=np.int32) for array in arrays])
+
 
 def located_data(source: str) -> str:
     """A source as an absolute path if it is an existing one, so that it is found from every folder."""
@@ -174,23 +191,32 @@ def located_data(source: str) -> str:
     return f"{prefix}{path.absolute()}" if path.exists() else source
 
 
-def load_data(source: str, seed: int = 0, progress: Callable[[str], None] = print_progress) -> ImageData:
+def load_data(
+    source: str,
+    seed: int = 0,
+    progress: Callable[[str], None] = print_progress,
+    fit: str | None = None,
+) -> ImageData:
     """Load the images of a source.
 
     Args:
         source: folder, archive or name in a library; see the table at the top of this module.
         seed: random seed of the images held out for validation; those held out for test do not depend on it.
         progress: function that is called with a line of progress if this takes long.
+        fit: how images that are not square become square; None to choose by what they are.
 
     Raises:
+        FieldError: the fit is unknown.
         MnasError: the source is not found or has no usable images, a class has too few images, or there is only one
             class.
     """
-    return _divide(source, _load_raw(source, progress), seed)
+    if fit is not None:
+        check_name("fit", fit, FITS)
+    return _divide(source, _load_raw(source, progress), seed, fit)
 
 
-def _divide(source: str, raw: Raw, seed: int) -> ImageData:
-    """Divide the images of a source into train, val and test."""
+def _divide(source: str, raw: Raw, seed: int, fit: str | None) -> ImageData:
+    """Divide the images of a source into train, val and test, and make them square by a fit."""
     _check_classes(source, raw)
     parts = {name: Part(*images) for name, images in raw.parts.items()}
     for name, wanted, part_seed in (("test", "split" in parts, 0), ("val", "val" not in parts, seed)):
@@ -199,26 +225,39 @@ def _divide(source: str, raw: Raw, seed: int) -> ImageData:
             held_out, rest = _hold_out(parts[origin].labels, np.random.default_rng(part_seed))
             parts[name], parts[origin] = parts[origin].take(held_out), parts[origin].take(rest)
     train = parts["split" if "split" in parts else "train"]
+    repeated = _repeated(train, {name: parts[name] for name in ("val", "test") if name in parts}, raw.classes)
+    used = fit or chosen_fit(raw.sizes)
+    train, val, test = (_fitted(part, used) for part in (train, parts["val"], parts.get("test", _EMPTY)))
     return ImageData(
         source=source,
         classes=tuple(raw.classes),
         train=train,
-        val=parts["val"],
-        test=parts.get("test", _EMPTY),
+        val=val,
+        test=test,
         fingerprint=raw.fingerprints[0],
         side=train.side,
         skipped=tuple(raw.survey.skipped),
-        sides=_sides(raw, train),
+        sides=_sides(raw.sizes),
         aside=raw.aside,
-        repeated=tuple(_repeated(train, {name: parts[name] for name in ("val", "test") if name in parts}, raw.classes)),
+        repeated=repeated,
         former=raw.fingerprints[1],
         written=raw.written,
+        fit=used,
+        fit_note=fit_note(used, raw.sizes, chosen=fit is None),
     )
 
 
-def _repeated(train: Part, others: Mapping[str, Part], classes: Sequence[str]) -> Iterator[str]:
+def _fitted(part: Part, fit: str) -> Part:
+    """A part with its fit, which an array is made square by."""
+    images, rows = part.source
+    if isinstance(images, np.ndarray) and images.shape[1] != images.shape[2]:
+        return Part(squares(images[rows], fit), part.labels, fit)
+    return replace(part, fit=fit)
+
+
+def _repeated(train: Part, others: Mapping[str, Part], classes: Sequence[str]) -> tuple[str, ...]:
     """Sentences about images of other parts that are also in train."""
-    known = set(train.digests.tolist())
+    known, found = set(train.digests.tolist()), []
     for name, part in others.items():
         places = [place for place, digest in enumerate(part.digests.tolist()) if digest in known]
         if places:
@@ -227,14 +266,13 @@ def _repeated(train: Part, others: Mapping[str, Part], classes: Sequence[str]) -
             label = classes[part.labels[first]]
             which = f"one of {label}" if isinstance(images, np.ndarray) else images.name(int(rows[first]))
             count = f"{len(places):,} of {counted(len(part), 'image')}"
-            yield f"{count} of {name} are also in train, such as {one_line(which)}"
+            found.append(f"{count} of {name} are also in train, such as {one_line(which)}")
+    return tuple(found)
 
 
-def _sides(raw: Raw, train: Part) -> tuple[int, ...]:
+def _sides(sizes: Sizes) -> tuple[int, ...]:
     """`ImageData.sides`."""
-    if train.side:
-        return (train.side,) * 3
-    sides = np.concatenate([*raw.survey.sides, np.empty(0)])
+    sides = sizes.min(1)
     return (int(sides.min()), int(np.median(sides)), int(sides.max())) if len(sides) else ()
 
 
@@ -247,6 +285,7 @@ def load_for_evaluation(
     fingerprint: str,
     seed: int,
     part: str,
+    fit: str = CROP,
 ) -> ImageData:
     """Load images to evaluate a trained network on.
 
@@ -258,13 +297,14 @@ def load_for_evaluation(
         classes: names of the network's classes, in the order of the labels.
         fingerprint, seed: fingerprint of the images that the network was trained on, and seed of the training.
         part: part to evaluate.
+        fit: fit of the training.
 
     Raises:
         MnasError: the source is not found, or the part has no usable images or an image of another class.
     """
     raw = _load_raw(source, print_progress)
     if fingerprint in raw.fingerprints:
-        return _divide(source, raw, seed)
+        return _divide(source, raw, seed, fit)
     raw.parts = {"test" if name == "split" else name: images for name, images in raw.parts.items()}
     if part not in raw.parts or not len(raw.parts[part][1]):
         raise MnasError(f"part: {source} has no {part} images (only {', '.join(raw.parts)}); use another part")
@@ -276,9 +316,18 @@ def load_for_evaluation(
     places = {name: place for place, name in enumerate(classes)}
     renumbered = np.array([places.get(name, -1) for name in raw.classes], dtype=np.int64)
     parts = {name: Part(images, renumbered[labels]) for name, (images, labels) in raw.parts.items()}
-    train, val, test = (parts.get(name, _EMPTY) for name in PARTS)
+    train, val, test = (_fitted(parts.get(name, _EMPTY), fit) for name in PARTS)
     return ImageData(
-        source, tuple(classes), train, val, test, raw.fingerprints[0], parts[part].side, tuple(raw.survey.skipped)
+        source=source,
+        classes=tuple(classes),
+        train=train,
+        val=val,
+        test=test,
+        fingerprint=raw.fingerprints[0],
+        side={"train": train, "val": val, "test": test}[part].side,
+        skipped=tuple(raw.survey.skipped),
+        fit=fit,
+        fit_note=fit_note(fit, raw.sizes, chosen=False),
     )
 
 

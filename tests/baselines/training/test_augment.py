@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from baselines.training.augment import normalised, resized, train_batch
-from baselines.training.batches import evaluation_box
+from baselines.training.data.fit import CROP, evaluation_view
 from baselines.training.recipe import load_recipe
 from tests.baselines.training.images import pixels
 
@@ -60,7 +60,7 @@ def test_resizing_keeps_a_flat_image() -> None:
 
 def test_the_area_of_an_image_that_is_evaluated() -> None:
     """At 224 px, 87.5 % of the shorter side, as published; all of a small image."""
-    left, top, right, bottom = evaluation_box((400, 512), 224)
+    left, top, right, bottom = evaluation_view((400, 512), CROP, 224).area
     assert (right - left, bottom - top) == pytest.approx((350, 350))
     assert ((left + right) / 2, (top + bottom) / 2) == (256, 200)
-    assert evaluation_box((32, 32), 64) == (0, 0, 32, 32)
+    assert evaluation_view((32, 32), CROP, 64) == ((0, 0, 32, 32), (0, 0, 64, 64))

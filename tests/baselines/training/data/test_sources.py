@@ -23,7 +23,7 @@ from baselines.owner import lock
 from baselines.training.batches import batches_of
 from baselines.training.data import decoding
 from baselines.training.data.decoding import decode
-from baselines.training.data.images import cache_folder
+from baselines.training.data.images import SIZES, cache_folder
 from baselines.training.data.sources import ImageData, load_data, load_for_evaluation, stratified
 from search_spaces import MnasError
 from tests.baselines.training.images import COLOURS, pixels, write_folders
@@ -357,7 +357,7 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
     if damage == "short array":
         (place / "images.npy").write_bytes((place / "images.npy").read_bytes()[:1000])
     else:
-        (place / ("images.npy" if damage == "no array" else "sizes.npy")).unlink()
+        (place / ("images.npy" if damage == "no array" else SIZES)).unlink()
     again = load_data(root)
     assert again.fingerprint == before.fingerprint
     assert contents(again.test) == images
