@@ -158,6 +158,8 @@ for file in (root / "images").glob("*/*.png"):
         link.parent.mkdir(parents=True, exist_ok=True)
         os.link(file, link)
 """
+# What a command says of a folder in which there is nothing to resume yet.
+TOO_EARLY = ("holds no", "before anything was written")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 TRAINED = "--recipe proxy --epochs 4 --batch 16 --width 0.25 --resolution 16"
 TRAINING = f"{TRAINED} --seeds 2 --data images --json"
@@ -330,8 +332,9 @@ def studies(count: int, names: str = "") -> None:
                 )
                 if done.returncode == 2 and "already exists" in done.stderr and not resumes:  # it had been done
                     done.returncode = 0
-                if done.returncode == 2 and "holds no" in done.stderr:  # too early for anything to resume
+                if done.returncode == 2 and any(text in done.stderr for text in TOO_EARLY):
                     unstarted += 1
+                    shutil.rmtree(place.folder / out, ignore_errors=True)
                     done = place.run(*begin.split(), "--out", out)
                 assert done.returncode == 0, done.stderr
                 assert result(place.folder / out, done.stdout) == whole, f"{out} ended otherwise"
