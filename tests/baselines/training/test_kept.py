@@ -141,6 +141,7 @@ def test_a_training_goes_on_with_its_threads(monkeypatch: pytest.MonkeyPatch) ->
     assert weights_in("single") != weights_in("whole")
 
 
+@pytest.mark.slow
 def test_devices_share_the_threads() -> None:
     data, subject = load_data(str(write_folders(Path("images"), count=20))), load("mnasnet_small")
     torch.set_num_threads(4)
@@ -166,6 +167,7 @@ def test_trainings_of_a_study_have_the_threads_of_their_workers() -> None:
         assert settings.threads == expected, execution
 
 
+@pytest.mark.slow
 def test_a_comparison_does_the_same_whatever_its_workers_have() -> None:
     images = str(write_folders(Path("images"), count=30))
     options = ("--data", images, *OPTIONS, "--seeds", "1", "--resolution", "16")
@@ -181,6 +183,7 @@ def test_a_comparison_does_the_same_whatever_its_workers_have() -> None:
         assert weights_in(Path("again", folder)) == weights_in(Path("c", folder))
 
 
+@pytest.mark.slow
 def test_a_search_keeps_the_threads_of_its_trainings(capsys: pytest.CaptureFixture[str]) -> None:
     images = str(write_folders(Path("images"), count=20))
     torch.set_num_threads(3)
@@ -202,6 +205,7 @@ def test_a_search_keeps_the_threads_of_its_trainings(capsys: pytest.CaptureFixtu
 # --- fit --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_training_says_and_keeps_its_fit(capsys: pytest.CaptureFixture[str]) -> None:
     images = str(wide_folders(Path("images")))
     command = ("train", "mnasnet_small", "--data", images, *OPTIONS, "--epochs", "1", "--resolution", "32")
