@@ -6,7 +6,7 @@ Module paths equal the layer names in `search_spaces.cost`, so the table of any 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from itertools import chain
@@ -49,11 +49,15 @@ class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's SAME padding: output side ceil(input / stride), any odd pixel added at the end."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        (kernel_size, _), (stride, _) = self.kernel_size, self.stride
-        height, width = (max((-(-n // stride) - 1) * stride + kernel_size - n, 0) for n in inputs.shape[-2:])
-        padded = pad(inputs, (width // 2, width - width // 2, height // 2, height - height // 2))
+        height, width = self._missing(inputs.shape[-2]), self._missing(inputs.shape[-1])
+        padded = pad(inputs, [width // 2, width - width // 2, height // 2, height - height // 2])
         result: Tensor = self._conv_forward(padded, self.weight, self.bias)
         return result
+
+    def _missing(self, side: int) -> int:
+        """Pixels that a side lacks."""
+        kernel_size, stride = self.kernel_size[0], self.stride[0]
+        return max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -64,12 +68,20 @@ class DepthwiseConv2d(nn.Conv2d):
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
+        # TorchScript compiles only the first of these.
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            outputs: Tensor = self._conv_forward(inputs, self.weight, self.bias)
+        else:
+            outputs = self._forward(inputs)
+        return outputs
+
+    def _forward(self, inputs: Tensor) -> Tensor:
         # A symbolic trace holds for maps of any size.
         given: object = inputs
-        if isinstance(given, Proxy) or not self.training:
-            return super().forward(inputs)
-        if inputs.device.type != "cpu" or max(inputs.shape[-2:]) > SMALL_MAP:
-            return super().forward(inputs)
+        ours = not isinstance(given, Proxy) and self.training and inputs.device.type == "cpu"
+        if not ours or max(inputs.shape[-2:]) > SMALL_MAP:
+            unchanged: Tensor = self._conv_forward(inputs, self.weight, self.bias)
+            return unchanged
         outputs: Tensor = _DepthwiseOnSmallMap.apply(inputs, self.weight, self.stride[0])  # type: ignore[no-untyped-call]
         return outputs
 
@@ -166,7 +178,7 @@ class DropConnect(nn.Module):
         if not self.training or self.rate == 0:
             return inputs
         keep = 1 - self.rate
-        mask = torch.rand(inputs.shape[0], 1, 1, 1, device=inputs.device) < keep
+        mask = torch.rand([inputs.shape[0], 1, 1, 1], device=inputs.device) < keep
         return inputs * mask.to(inputs.dtype) / keep
 
     def extra_repr(self) -> str:
@@ -272,15 +284,23 @@ class Network(nn.Module):
         self.classifier = nn.Linear(architecture.head.out_channels, architecture.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self._run(self.stem, images)
-        parts: Iterable[nn.Module] = self.stages
-        if self.recompute:
-            parts = chain.from_iterable(stage.children() for stage in self.stages)
-        for part in parts:
-            features = self._run(part, features)
-        pooled = self._run(self.head, features).mean((2, 3))
+        # TorchScript compiles only the first of these, which never recomputes.
+        if torch.jit.is_scripting() or not self.recompute:  # type: ignore[attr-defined]
+            features = self.stem(images)
+            for stage in self.stages:
+                features = stage(features)
+            features = self.head(features)
+        else:
+            features = self._recomputed(images)
+        pooled = features.mean((2, 3))
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
+
+    def _recomputed(self, images: Tensor) -> Tensor:
+        """The features, with the input of each part kept only."""
+        for part in (self.stem, *chain.from_iterable(stage.children() for stage in self.stages), self.head):
+            images = self._run(part, images)
+        return images
 
     def _run(self, module: nn.Module, inputs: Tensor) -> Tensor:
         """Run a part of the network; with `recompute`, keep only its input for the backward pass."""

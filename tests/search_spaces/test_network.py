@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from search_spaces import Architecture, ConvLayer, MBConv, Stage, StageSpace, layer_costs
+from baselines import load
+from search_spaces import Architecture, ConvBlock, ConvLayer, MBConv, Stage, StageSpace, layer_costs
 from search_spaces.adaptation import adapted
 from search_spaces.network import DepthwiseConv2d, DropConnect, MBConvBlock, Network, build_network
 
@@ -157,3 +160,41 @@ def test_a_network_that_keeps_its_resolution_keeps_its_stem(b0: Architecture) ->
     small = replace(b0, resolution=48)
     assert adapted(small, num_classes=10).stem.stride == 2
     assert adapted(small, 48, 10).stem.stride == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "efficientnet_lite0", "mnasnet_a1", "mnasnet_small", "mobilenet_v2"]
+)
+@pytest.mark.parametrize("side", [31, 64])
+def test_torchscript_computes_what_eager_mode_does(name: str, side: int) -> None:
+    """With squeeze-excite, SAME padding, drop-connect and every batch norm in training, and again in evaluation."""
+    torch.manual_seed(0)
+    architecture = replace(load(name).architecture, num_classes=5, drop_connect=0.3, dropout=0.3)
+    network = build_network(architecture)
+    scripted = torch.jit.script(copy.deepcopy(network))
+    images = torch.randn(3, 3, side + 1, side)
+    for training in (True, False):
+        network.train(training)
+        scripted.train(training)
+        torch.manual_seed(1)
+        expected = network(images)
+        torch.manual_seed(1)
+        torch.testing.assert_close(scripted(images), expected, rtol=1e-4, atol=1e-4)
+        if training:
+            expected.square().sum().backward()
+            torch.manual_seed(1)
+            torch.testing.assert_close(
+                dict(network.named_buffers()), dict(scripted.named_buffers()), rtol=1e-4, atol=1e-4
+            )
+
+
+def test_a_scripted_network_with_pooled_skips_and_plain_blocks_is_kept_in_a_file(tmp_path: Path) -> None:
+    stages = (
+        Stage(ConvBlock(3, se_ratio=0.5, skip="identity"), 8, 2, 1),
+        Stage(MBConv(5, 3, 0.25, skip="pool"), 8, 2, 2),
+        Stage(MBConv(3, 1, 0.0, skip="none"), 8, 1, 1),
+    )
+    network = build_network(Architecture(16, 3, ConvLayer(8, 3, 2), stages, ConvLayer(16, 1, 1))).eval()
+    torch.jit.script(network).save(str(tmp_path / "network.pt"))
+    images = torch.randn(2, 3, 17, 19)
+    torch.testing.assert_close(torch.jit.load(tmp_path / "network.pt")(images), network(images))
