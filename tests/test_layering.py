@@ -31,6 +31,7 @@ SUITES = {
     "tests/test_layering.py": ("search_spaces.lazily",),
     "tests/search_spaces/test_network.py": ("search_spaces.adaptation",),
     "tests/baselines/exchange/test_formats.py": ("baselines.exchange.*",),
+    "tests/baselines/exchange/test_weights.py": ("baselines.exchange.namings",),
     "tests/baselines/views/test_terminal.py": ("baselines.views.spec", "baselines.views.latency"),
     "tests/baselines/views/test_published.py": ("baselines.views.stages",),
     "tests/baselines/training/data/test_sources.py": ("baselines.training.data.*",),

@@ -6,12 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-from baselines.commands.options import SPEC
+from baselines.commands.options import SPEC, add_options, given
 from baselines.comparators import PREFIX
+from baselines.exchange.checkpoints import WEIGHTS_OF
 from baselines.exchange.formats import FORMATS, export_architecture
 from baselines.files import write_new_text
 from baselines.registry import load
 from baselines.spec import BaselineSpec
+from baselines.training.settings import TrainingOptions
 from baselines.views.terminal import labelled, pointer, print_json, show
 from search_spaces import MnasError
 from search_spaces.errors import unknown_name
@@ -35,6 +37,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="with onnx and torch: weights to export (default: those of a training's folder, else fresh ones)",
     )
+    add_options(parser, TrainingOptions, ["weights_of"], choices={"weights_of": WEIGHTS_OF})
     parser.add_argument(
         "--keep-classifier", action="store_true", help="load --weights without the classifier, which stays fresh"
     )
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.format not in FORMATS:
         raise unknown_name("format", arguments.format, [*FORMATS, *NETWORK_FILES])
-    if arguments.weights or arguments.keep_classifier:
+    if arguments.weights or arguments.keep_classifier or "weights_of" in arguments:
         raise MnasError(f"weights: the format {arguments.format} has no weights; use --format onnx or --format torch")
     document = export_architecture(spec.architecture, arguments.format)
     if arguments.out is None:
@@ -73,7 +76,14 @@ def _export_runtime(spec: BaselineSpec, arguments: argparse.Namespace) -> None:
     trained = Path(arguments.spec) / WEIGHTS
     weights = arguments.weights or (trained if trained.is_file() else None)
     if weights:
-        load_weights(network, weights, keep_classifier=arguments.keep_classifier)
+        load_weights(
+            network,
+            weights,
+            keep_classifier=arguments.keep_classifier,
+            weights_of=given(arguments, TrainingOptions).get("weights_of"),
+        )
+    elif "weights_of" in arguments:
+        raise MnasError("weights_of: there are no weights to choose from; use --weights FILE")
     file = arguments.out or Path(f"{spec.name}.{NETWORK_FILES[arguments.format]}")
     write = export_onnx if arguments.format == "onnx" else export_program
     difference = write(network, spec.architecture.resolution, file)

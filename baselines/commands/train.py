@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baselines.commands.options import NETWORK, add_data, add_json, add_options, add_place, given, refuse
+from baselines.exchange.checkpoints import WEIGHTS_OF
 from baselines.files import file_name, new_folder
 from baselines.interrupts import interruptible
 from baselines.notices import say
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
     from baselines.training.settings import TrainingSettings
 
 
-CHOICES = {"recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "activation": ACTIVATIONS}
+CHOICES = {
+    "recipe": RECIPES,
+    "fit": FITS,
+    "precision": PRECISIONS,
+    "activation": ACTIVATIONS,
+    "weights_of": WEIGHTS_OF,
+}
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -1,206 +1,57 @@
-"""Loading and saving weights under the layer names of other projects.
-
-A *naming* maps our layers to a project's names. Ours is that of `search_spaces.network`. The others are timm's,
-torchvision's (its EfficientNet, MobileNetV2 and MNASNet differ), and that of lukemelas/EfficientNet-PyTorch, which
-ports of TensorFlow's checkpoints use too. Tensors are renamed, never changed.
-
-Weights that come from TensorFlow need ``padding: same`` in the spec; this cannot be seen from the tensors.
-"""
+"""Loading and saving weights under the layer names of other projects (`baselines.exchange.namings`)."""
 
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from baselines.exchange.checkpoints import (
+    WEIGHTS_OF,
+    Candidate,
+    candidates,
+    chosen,
+    read_tensors,
+    taken,
+    without_counters,
+    without_wrappers,
+)
+from baselines.exchange.namings import NAMINGS
 from baselines.files import write_new
+from baselines.notices import say
+from baselines.registry import load
 from search_spaces.architecture import Architecture
-from search_spaces.cost import layer_costs
 from search_spaces.errors import MnasError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+__all__ = ["NAMINGS", "load_weights", "save_weights", "unwrapped"]
+
 _USE_OWN_WEIGHTS = "use weights of exactly this network"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Position of a layer of a block in the network.
-
-    Attributes:
-        kind: name in our block: ``expand``, ``depthwise``, ``se.reduce``, ``se.expand``, ``project`` or ``conv``.
-        stage, layer, block: index of the stage, of the block in its stage, and of the block in the network, from 0.
-        convolution: index among the block's convolutions that have a batch norm.
-        part: index among the block's parts; squeeze-excite is one part.
-        expanded: whether the block has an expansion.
-    """
-
-    kind: str
-    stage: int
-    layer: int
-    block: int
-    convolution: int
-    part: int
-    expanded: bool
-
-
-# Names of a convolution and of the batch norm after it (None for layers with a bias).
-_Names = tuple[str, str | None]
-
-
-@dataclass(frozen=True)
-class Naming:
-    """A project's names for our layers.
-
-    Attributes:
-        stem: names of the stem's convolution and batch norm.
-        head: function that returns the names of the head's convolution and batch norm.
-        classifier: name of the linear layer.
-        in_block: function that returns the names of a layer of a block.
-    """
-
-    stem: _Names
-    head: Callable[[Architecture], _Names]
-    classifier: str
-    in_block: Callable[[_Place], _Names]
-
-    def names(self, architecture: Architecture) -> Iterator[tuple[str, str]]:
-        """Pairs of our name and the project's, for all modules with parameters, in order."""
-        fixed = {"stem": self.stem, "head": self.head(architecture), "classifier": (self.classifier, None)}
-        places = dict(_places(architecture))
-        for layer in layer_costs(architecture):
-            theirs, norm = fixed[layer.name] if layer.name in fixed else self.in_block(places[layer.name])
-            if norm is None:
-                yield layer.name, theirs
-            else:
-                yield f"{layer.name}.0", theirs
-                yield f"{layer.name}.1", norm
-
-
-def _places(architecture: Architecture) -> Iterator[tuple[str, _Place]]:
-    kinds: dict[str, list[str]] = {}
-    for layer in layer_costs(architecture):
-        if layer.name.startswith("stages."):
-            _, stage, index, kind = layer.name.split(".", 3)
-            kinds.setdefault(f"stages.{stage}.{index}", []).append(kind)
-    for number, shape in enumerate(architecture.blocks):
-        own = kinds[shape.name]
-        for position, kind in enumerate(own):
-            before = own[:position]
-            squeezes = sum(name.startswith("se.") for name in before)
-            # The two layers of squeeze-excite are one part, so the second does not advance the index.
-            second = 1 if "se.reduce" in before else 0
-            yield (
-                f"{shape.name}.{kind}",
-                _Place(
-                    kind=kind,
-                    stage=shape.stage,
-                    layer=shape.layer,
-                    block=number,
-                    convolution=len(before) - squeezes,
-                    part=len(before) - second,
-                    expanded="expand" in own,
-                ),
-            )
-
-
-def _own(place: _Place) -> _Names:
-    name = f"stages.{place.stage}.{place.layer}.{place.kind}"
-    return (name, None) if place.kind.startswith("se.") else (f"{name}.0", f"{name}.1")
-
-
-def _timm(place: _Place) -> _Names:
-    # timm uses its depthwise-separable block for an MBConv without expansion; the last convolution there is "pw".
-    name = {
-        "expand": "conv_pw",
-        "depthwise": "conv_dw",
-        "project": "conv_pwl" if place.expanded else "conv_pw",
-        "conv": "conv",
-        "se.reduce": "se.conv_reduce",
-        "se.expand": "se.conv_expand",
-    }[place.kind]
-    prefix = f"blocks.{place.stage}.{place.layer}"
-    norm = None if place.kind.startswith("se.") else f"{prefix}.bn{place.convolution + 1}"
-    return f"{prefix}.{name}", norm
-
-
-def _lukemelas(place: _Place) -> _Names:
-    name, norm = {
-        "expand": ("_expand_conv", "_bn0"),
-        "depthwise": ("_depthwise_conv", "_bn1"),
-        "project": ("_project_conv", "_bn2"),
-        "se.reduce": ("_se_reduce", None),
-        "se.expand": ("_se_expand", None),
-    }[place.kind]
-    prefix = f"_blocks.{place.block}"
-    return f"{prefix}.{name}", norm and f"{prefix}.{norm}"
-
-
-def _torchvision(place: _Place) -> _Names:
-    prefix = f"features.{place.stage + 1}.{place.layer}.block.{place.part}"
-    squeeze = {"se.reduce": "fc1", "se.expand": "fc2"}.get(place.kind)
-    return (f"{prefix}.{squeeze}", None) if squeeze else (f"{prefix}.0", f"{prefix}.1")
-
-
-def _torchvision_mobilenet(place: _Place) -> _Names:
-    if place.kind not in ("expand", "depthwise", "project"):
-        raise KeyError(place.kind)
-    prefix, part = f"features.{place.block + 1}.conv", place.part
-    if place.kind == "project":
-        return f"{prefix}.{part}", f"{prefix}.{part + 1}"
-    return f"{prefix}.{part}.0", f"{prefix}.{part}.1"
-
-
-def _torchvision_mnasnet(place: _Place) -> _Names:
-    if place.kind not in ("expand", "depthwise", "project"):
-        raise KeyError(place.kind)
-    # The layers of the first stage are in the network itself, after the stem (0 to 2); later stages start at 8.
-    if place.stage == 0:
-        prefix, first = "layers", 3
-    else:
-        prefix, first = f"layers.{place.stage + 7}.{place.layer}.layers", 0
-    number = first + 3 * place.convolution
-    return f"{prefix}.{number}", f"{prefix}.{number + 1}"
-
-
-NAMINGS: dict[str, Naming] = {
-    "mnas": Naming(("stem.0", "stem.1"), lambda net: ("head.0", "head.1"), "classifier", _own),
-    "timm": Naming(("conv_stem", "bn1"), lambda net: ("conv_head", "bn2"), "classifier", _timm),
-    "lukemelas": Naming(("_conv_stem", "_bn0"), lambda net: ("_conv_head", "_bn1"), "_fc", _lukemelas),
-    "torchvision": Naming(
-        ("features.0.0", "features.0.1"),
-        lambda net: (f"features.{len(net.stages) + 1}.0", f"features.{len(net.stages) + 1}.1"),
-        "classifier.1",
-        _torchvision,
-    ),
-    "torchvision-mobilenet": Naming(
-        ("features.0.0", "features.0.1"),
-        lambda net: (f"features.{net.num_blocks + 1}.0", f"features.{net.num_blocks + 1}.1"),
-        "classifier.1",
-        _torchvision_mobilenet,
-    ),
-    "torchvision-mnasnet": Naming(
-        ("layers.0", "layers.1"),
-        lambda net: (f"layers.{len(net.stages) + 7}", f"layers.{len(net.stages) + 8}"),
-        "classifier.1",
-        _torchvision_mnasnet,
-    ),
-}
-
-
-def load_weights(network: nn.Module, file: Path, *, keep_classifier: bool = False) -> str:
-    """Load the weights in a file; the naming is detected.
+def load_weights(
+    network: nn.Module,
+    file: Path,
+    *,
+    keep_classifier: bool = False,
+    weights_of: str | None = None,
+    tell: Callable[[str], None] = say,
+) -> str:
+    """Load the weights in a file; the naming is detected, and so are wrappers and prefixes of the names.
 
     Args:
         network: network of `search_spaces.network.build_network`, or any other module, whose weights then must have the
-            module's own names. It is unchanged if this raises.
-        file: safetensors, or a .pth with a state dict. Code in a .pth is never executed.
+            module's own names. Wrapped ones are unwrapped (`unwrapped`). It is unchanged if this raises.
+        file: safetensors, or a .pth with a state dict, however nested. Code in a .pth is never executed.
         keep_classifier: whether to keep the network's classifier, for example for another number of classes.
+        weights_of: ``ema`` for averaged weights or ``raw`` for those of the last step, where a file holds both; by
+            default the averaged ones.
+        tell: function that is called with a line about what was chosen, left aside or assumed, if anything was.
 
     Returns:
         The detected naming, a key of `NAMINGS`; ``its own`` for any other module.
@@ -209,10 +60,28 @@ def load_weights(network: nn.Module, file: Path, *, keep_classifier: bool = Fals
         MnasError: the file cannot be read, holds more than tensors, or does not fit; the message names the first layer
             that does not fit, with both shapes.
     """
-    tensors = _read(file)
+    if weights_of is not None and weights_of not in WEIGHTS_OF:
+        raise unknown_name("weights_of", weights_of, WEIGHTS_OF)
+    network = unwrapped(network)
     architecture = _architecture_of(network)
-    naming, ours = ("its own", tensors) if architecture is None else _renamed(architecture, tensors, file)
-    expected = network.state_dict()
+    tensors = read_tensors(file)
+    fits = _fitting(network, architecture, tensors, file)
+    candidate = chosen([candidate for candidate, _, _ in fits], weights_of, file)
+    naming, names = next((naming, names) for fit, naming, names in fits if fit is candidate)
+    ours = _renamed(candidate, naming, names, file)
+    # Names of this network, which may have compiled parts.
+    expected = {without_wrappers(name): tensor for name, tensor in network.state_dict().items()}
+    ours = _completed(ours, expected, naming, file, keep_classifier=keep_classifier)
+    network.load_state_dict({name: ours[without_wrappers(name)] for name in network.state_dict()})
+    for line in (*taken(candidate, [fit for fit, _, _ in fits], tensors, file), *_assumed(architecture, naming, file)):
+        tell(line)
+    return naming
+
+
+def _completed(
+    ours: dict[str, Tensor], expected: Mapping[str, Tensor], naming: str, file: Path, *, keep_classifier: bool
+) -> dict[str, Tensor]:
+    """The tensors for all of a network's names. Raises `MnasError` for the first that does not fit."""
     for name in ours:
         if name not in expected:
             raise MnasError(f"{file}: {name} is not a layer of the network; {_USE_OWN_WEIGHTS}")
@@ -230,8 +99,7 @@ def load_weights(network: nn.Module, file: Path, *, keep_classifier: bool = Fals
             raise _not_floating_point(file, name, ours[name])
         if ours[name].shape != tensor.shape:
             raise MnasError(f"{file}: {_shape_problem(name, tuple(ours[name].shape), tuple(tensor.shape))}")
-    network.load_state_dict(ours)
-    return naming
+    return ours
 
 
 def _shape_problem(name: str, given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
@@ -253,7 +121,8 @@ def save_weights(network: nn.Module, file: Path, naming: str = "mnas") -> None:
     """Write a network's weights under the names of another project.
 
     Args:
-        network: network of `search_spaces.network.build_network`; any other module keeps its own names.
+        network: network of `search_spaces.network.build_network`; any other module keeps its own names. Wrapped ones
+            are unwrapped (`unwrapped`).
         file: file that ends in .safetensors, or in .pth or .pt for torch.
         naming: key of `NAMINGS`.
 
@@ -263,12 +132,13 @@ def save_weights(network: nn.Module, file: Path, naming: str = "mnas") -> None:
     """
     if naming not in NAMINGS:
         raise unknown_name("naming", naming, NAMINGS)
+    network = unwrapped(network)
     architecture = _architecture_of(network)
     modules = {} if architecture is None else _module_names(architecture, naming)
     state = {}
     for name, tensor in network.state_dict().items():
-        module, _, leaf = name.rpartition(".")
-        state[f"{modules.get(module, module)}.{leaf}"] = tensor.detach().cpu().contiguous()
+        module, _, leaf = without_wrappers(name).rpartition(".")
+        state[f"{modules.get(module, module)}.{leaf}".lstrip(".")] = tensor.detach().cpu().contiguous()
     if file.suffix == ".safetensors":
         from safetensors.torch import save
 
@@ -282,6 +152,13 @@ def save_weights(network: nn.Module, file: Path, naming: str = "mnas") -> None:
     else:
         raise MnasError(f"{file}: expected a file that ends in .safetensors, .pth or .pt")
     write_new(file, lambda target: target.write_bytes(content))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, ``DataParallel``, ``AveragedModel`` and others that only wrap one."""
+    while [name for name, _ in network.named_children()] in (["module"], ["_orig_mod"]):
+        network = next(network.children())
+    return network
 
 
 def _architecture_of(network: nn.Module) -> Architecture | None:
@@ -301,82 +178,108 @@ def _module_names(architecture: Architecture, naming: str) -> dict[str, str]:
     return names
 
 
-def _read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by name."""
-    import torch
+_Fit = tuple[Candidate, str, dict[str, str]]
 
-    data: Any
-    if file.exists() and not file.is_file():
-        raise MnasError(f"{file}: not a file but a folder, device or pipe; check the path")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
 
-            try:
-                data = load_file(file)
-            except SafetensorError as error:
-                raise MnasError(f"{file}: not a complete safetensors file ({error}); download it again") from None
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch warns of unusual pickles; those that it cannot read raise
-                data = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+def _fitting(
+    network: nn.Module, architecture: Architecture | None, tensors: Mapping[str, Tensor], file: Path
+) -> list[_Fit]:
+    """The parts of a file that may be the network, each with the naming that fits best and our names by theirs.
+
+    Raises:
+        MnasError: no part fits.
+    """
+    tables: dict[str, dict[str, str]] = {}
+    if architecture is None:
+        own = [without_wrappers(name) for name in network.state_dict()]
+        tables["its own"] = {name.rpartition(".")[0]: name.rpartition(".")[0] for name in own}
+        firsts = own[:1]
+    else:
+        for naming in NAMINGS:
+            with suppress(MnasError):  # it cannot express the network
+                tables[naming] = {their: our for our, their in _module_names(architecture, naming).items()}
+        firsts = [f"{next(iter(table))}.weight" for table in tables.values()]
+    fits: list[_Fit] = []
+    for candidate in candidates(tensors, zip(firsts, tables.values(), strict=False)):
+        modules_given = [name.rpartition(".")[0] for name in without_counters(candidate.tensors)[0]]
+        hits = {naming: sum(name in table for name in modules_given) for naming, table in tables.items()}
+        best = max(hits, key=lambda naming: hits[naming])
+        if architecture is None or (hits[best] and 2 * hits[best] >= len(modules_given)):
+            fits.append((candidate, best, tables[best]))
+    if not fits:
         raise MnasError(
-            f"{file}: holds more than tensors (pickled objects, which are never executed), or is damaged; "
-            "save only its state_dict"
-        ) from None
-    except OSError as error:
-        raise MnasError(f"{file}: cannot be read ({error.strerror or error}); check the path") from None
-    except MnasError:
-        raise
-    except Exception:  # torch raises many kinds of errors for a damaged file
-        raise MnasError(f"{file}: not a complete file of torch.save; download it again") from None
-    return _checked_tensors(data, file)
+            f"{file}: expected layers of this network, named as in one of {', '.join(NAMINGS)}, but got names such as "
+            f"{next(iter(tensors))!r}; {_USE_OWN_WEIGHTS}"
+        )
+    return fits
 
 
-def _checked_tensors(data: Any, file: Path) -> dict[str, Tensor]:
-    """The state dict in the content of a file, without wrappers."""
+def _renamed(candidate: Candidate, naming: str, names: Mapping[str, str], file: Path) -> dict[str, Tensor]:
+    """The candidate's tensors by our names, which ``names`` gives for the modules."""
     import torch
 
-    for wrapper in ("state_dict", "model"):
-        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
-            data = data[wrapper]
-    if not isinstance(data, Mapping) or not all(isinstance(value, torch.Tensor) for value in data.values()):
-        raise MnasError(f"{file}: not a state dict (names and tensors); save the network's state_dict")
-    for name, tensor in data.items():
+    kept, _ = without_counters(candidate.tensors)
+    ours = {}
+    for name, tensor in kept.items():
+        module, _, leaf = name.rpartition(".")
+        if module not in names:
+            if any(name.endswith(f".{other}") for other in kept):
+                raise MnasError(f"{file}: some names occur twice, such as {name}; save the network's state_dict")
+            raise MnasError(f"{file}: {name} is not a layer of the network ({naming} naming); {_USE_OWN_WEIGHTS}")
         plain = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
         if not plain or tensor.is_complex():
             raise _not_floating_point(file, name, tensor)
-    renamed = {str(name).removeprefix("module."): tensor for name, tensor in data.items()}
-    if not renamed:
-        raise MnasError(f"{file}: contains no tensors; save the network's state_dict")
-    if len(renamed) < len(data):
-        raise MnasError(f"{file}: some names occur twice, with and without 'module.'; save the network's state_dict")
-    return renamed
+        ours[f"{names[module]}.{leaf}".lstrip(".")] = tensor
+    return ours
 
 
-def _renamed(architecture: Architecture, tensors: Mapping[str, Tensor], file: Path) -> tuple[str, dict[str, Tensor]]:
-    """The naming that fits best, and the tensors by our names."""
-    best: tuple[int, str, dict[str, str]] = (0, "", {})
-    for naming in NAMINGS:
-        try:
-            our_names = {their: our for our, their in _module_names(architecture, naming).items()}
-        except MnasError:
-            continue
-        hits = sum(name.rpartition(".")[0] in our_names for name in tensors)
-        best = max(best, (hits, naming, our_names), key=lambda entry: entry[0])
-    hits, naming, our_names = best
-    if 2 * hits < len(tensors) or not hits:
-        example = next(iter(tensors))
-        raise MnasError(
-            f"{file}: expected layers of this network, named as in one of {', '.join(NAMINGS)}, but got names such as "
-            f"{example!r}; {_USE_OWN_WEIGHTS}"
-        )
-    ours = {}
-    for name, tensor in tensors.items():
-        module, _, leaf = name.rpartition(".")
-        if module not in our_names:
-            raise MnasError(f"{file}: {name} is not a layer of the network ({naming} naming); {_USE_OWN_WEIGHTS}")
-        ours[f"{our_names[module]}.{leaf}"] = tensor
-    return naming, ours
+@dataclass(frozen=True)
+class _Origin:
+    """What networks of a project have that their tensors do not show."""
+
+    networks: str
+    bn_eps: float
+    padding: str
+
+    def __str__(self) -> str:
+        return f"{self.networks} have {self.bn_eps:g} and {self.padding}"
+
+
+# Compared with every network of timm 1.0 and torchvision 0.28 whose names and shapes are those of one of our specs.
+_SYMMETRIC = _Origin("torchvision's networks", 1e-5, "symmetric")
+_ORIGINS: dict[str, tuple[_Origin, ...]] = {
+    "timm": (_Origin("timm's tf_ networks", 1e-3, "same"), _Origin("timm's others", 1e-5, "symmetric")),
+    "torchvision": (_Origin("torchvision's B0 to B4", 1e-5, "symmetric"), _Origin("its B5 to B7", 1e-3, "symmetric")),
+    "torchvision-mobilenet": (_SYMMETRIC,),
+    "torchvision-mnasnet": (_SYMMETRIC,),
+    "lukemelas": (_Origin("its networks", 1e-3, "same"),),
+}
+# Blocks of B4; torchvision's larger networks have the other epsilon.
+_BLOCKS_OF_B4 = 32
+# Networks of timm with the names and shapes of a spec, but another computation.
+_STRANGERS = {
+    "mnasnet_small": "timm's mnasnet_small has a skip in its first stage, this network has none; for weights from "
+    "there, set skip: identity in stages[0]",
+    "efficientnet_b0": "timm's efficientnet_blur_b0 has the same names and shapes but blurs before each stride; "
+    "weights from there cannot be used",
+}
+
+
+def _assumed(architecture: Architecture | None, naming: str, file: Path) -> list[str]:
+    """What to say of weights by another project's names: what the tensors do not show and this network may lack."""
+    if architecture is None or naming not in _ORIGINS:
+        return []
+    origins = _ORIGINS[naming]
+    if naming == "torchvision":
+        origins = (origins[architecture.num_blocks > _BLOCKS_OF_B4],)
+    own = f"bn_eps: {architecture.bn_eps:g} and padding: {architecture.padding}"
+    known = any((origin.bn_eps, origin.padding) == (architecture.bn_eps, architecture.padding) for origin in origins)
+    lines = []
+    if not known or len(origins) > 1:
+        theirs = ", ".join(map(str, origins))
+        lines.append(f"{file}: this network has {own}, but names do not show these, and {theirs}: check the spec")
+    for name, difference in _STRANGERS.items() if naming == "timm" else ():
+        other = load(name).architecture
+        if (architecture.stem.out_channels, architecture.stages) == (other.stem.out_channels, other.stages):
+            lines.append(f"{file}: {difference}")
+    return lines

@@ -169,15 +169,24 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def initial_weights(subject: Subject, settings: TrainingSettings) -> Mapping[str, Tensor] | None:
-    """Weights to start from; None for fresh ones. Raises `MnasError` if they do not fit or cannot be read."""
+def initial_weights(
+    subject: Subject, settings: TrainingSettings, tell: Callable[[str], None] = lambda line: None
+) -> Mapping[str, Tensor] | None:
+    """Weights to start from; None for fresh ones. Raises `MnasError` if they do not fit or cannot be read.
+
+    Args:
+        subject: network of the training.
+        settings: settings of the training.
+        tell: function that is called with a line about the weights that were taken; says nothing by default.
+    """
     from baselines.exchange.weights import load_weights
     from search_spaces.network import build_network
 
     if not settings.weights or isinstance(subject, Comparator):
         return None
     network = build_network(subject.architecture)
-    load_weights(network, Path(settings.weights), keep_classifier=True)
+    which = settings.weights_of or None
+    load_weights(network, Path(settings.weights), keep_classifier=True, weights_of=which, tell=tell)
     weights: Mapping[str, Tensor] = network.state_dict()
     return weights
 

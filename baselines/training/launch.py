@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from baselines.comparators import Comparator, Subject
 from baselines.files import replace_file
+from baselines.notices import say
 from baselines.scalars import Scalars
 from baselines.training.data.sources import ImageData, located_data
 from baselines.training.folder import (
@@ -63,6 +64,8 @@ def planned(
 
     if isinstance(subject, Comparator) and options.weights:
         raise MnasError(f"weights: {subject.name} always starts from fresh weights; remove --weights")
+    if options.weights_of and not options.weights:
+        raise MnasError("weights_of: there are no weights to choose from; use --weights FILE")
     subject = trained_subject(subject, data, options)
     gpus, recipe = torch.cuda.device_count(), recipe or options.chosen_recipe()
     recipe = recipe.with_values(flip=False if data.written else None)
@@ -79,6 +82,7 @@ def planned(
         precision=options.precision,
         compiled=int(options.compile),
         weights=str(options.weights.absolute()) if options.weights else "",
+        weights_of=options.weights_of or "",
         recipe=recipe.with_values(batch=min(batch, count) // devices * devices),
         fingerprint=data.fingerprint,
         classes=data.classes,
@@ -89,7 +93,7 @@ def planned(
         fit=data.fit,
         threads=0 if gpus else torch.get_num_threads(),
     )
-    initial_weights(subject, settings)  # weights that do not fit must fail before a folder is created
+    initial_weights(subject, settings, tell=say)  # weights that do not fit must fail before a folder is created
     plan = plan_memory(
         network_of(subject),
         data,

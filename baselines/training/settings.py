@@ -52,6 +52,7 @@ class TrainingOptions(ShortTraining):
         memory: memory limit in bytes, such as 6G (default: nine tenths of the free memory).
         seed: random seed.
         weights: file of weights to start from; the classifier starts fresh.
+        weights_of: weights to take where a file holds both averaged and raw ones (default: the averaged).
         precision: number format of the computation.
         devices: number of GPUs to divide a batch among (default: all; one process on a CPU).
         micro_batch: most images to compute at once (default: as many as fit into memory).
@@ -64,6 +65,7 @@ class TrainingOptions(ShortTraining):
     memory: Quantity | None = None
     seed: int = 0
     weights: Path | None = None
+    weights_of: str | None = None
     precision: str = "auto"
     devices: Count | None = None
     micro_batch: Count | None = None
@@ -91,6 +93,7 @@ class TrainingSettings:
         resolution: side of the images in pixels, for such a network.
         precision, micro_batches, recompute, compiled, devices: arguments of `baselines.training.loop.train`.
         weights: file of the weights to start from; empty for fresh ones.
+        weights_of: ``ema`` or ``raw`` where that file holds both; empty for the default.
         sides: the images' smallest, median and largest side in pixels (`ImageData.sides`); empty if unknown.
         fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
         threads: as for `baselines.training.loop.train`; 0 on a GPU, and in trainings of earlier versions.
@@ -109,6 +112,7 @@ class TrainingSettings:
     compiled: int = 0
     devices: int = 1
     weights: str = ""
+    weights_of: str = ""
     sides: tuple[int, ...] = ()
     fit: str = CROP
     threads: int = 0
