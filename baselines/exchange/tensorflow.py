@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from baselines.exchange.words import (
+    activation_of,
     channels_of,
     check_eights,
     check_input,
@@ -23,7 +24,8 @@ from search_spaces.errors import FieldError, shorten
 class TensorFlowNetwork:
     """``GlobalParams`` of tensorflow/tpu's efficientnet_model.py, with the block strings of its builder.
 
-    ``stem_size`` is from mnasnet_model.py. ``head_size``, ``resolution`` and ``padding`` are ours.
+    ``stem_size`` is from mnasnet_model.py. ``survival_prob``, 1 minus the
+    ``drop_connect_rate``, takes its place in newer code. ``head_size``, ``resolution`` and ``padding`` are ours.
     """
 
     blocks_args: tuple[str, ...]
@@ -39,6 +41,7 @@ class TensorFlowNetwork:
     head_size: int = 1280
     resolution: int = 224
     padding: str = "same"
+    survival_prob: float | None = None
 
 
 def to_tensorflow(net: Architecture) -> TensorFlowNetwork:
@@ -102,13 +105,24 @@ def from_tensorflow(network: TensorFlowNetwork) -> Architecture:
         stem=ConvLayer(network.stem_size, 3, 2),
         stages=tuple(stages),
         head=ConvLayer(network.head_size, 1, 1),
-        activation=network.relu_fn,
+        activation=activation_of("relu_fn", network.relu_fn),
         dropout=network.dropout_rate,
-        drop_connect=network.drop_connect_rate,
+        drop_connect=_drop_connect(network),
         bn_momentum=_complement(network.batch_norm_momentum),
         bn_eps=network.batch_norm_epsilon,
         padding=network.padding,
     )
+
+
+def _drop_connect(network: TensorFlowNetwork) -> float:
+    """The rate by either of its names. Raises `FieldError` if both are given and differ."""
+    if network.survival_prob is None:
+        return network.drop_connect_rate
+    rate = _complement(network.survival_prob)
+    if network.drop_connect_rate not in (rate, TensorFlowNetwork.drop_connect_rate):
+        problem = f"{network.survival_prob:g} contradicts drop_connect_rate: {network.drop_connect_rate:g}; remove one"
+        raise FieldError("survival_prob", problem)
+    return rate
 
 
 def _complement(share: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baselines.exchange.words import checked, integer_of, number_of, stage_of, words_of
+from baselines.exchange.words import activation_of, checked, integer_of, number_of, stage_of, words_of
 from search_spaces.architecture import Architecture, Block, ConvBlock, ConvLayer, MBConv, Stage
 from search_spaces.errors import FieldError, shorten, unknown_name
 
@@ -90,7 +90,7 @@ def from_timm(network: TimmNetwork) -> Architecture:
         stem=ConvLayer(network.stem_size, network.stem_kernel_size, 2),
         stages=tuple(_from_timm_string(path, text) for path, text in strings),
         head=ConvLayer(network.num_features, 1, 1),
-        activation=network.act_layer,
+        activation=activation_of("act_layer", network.act_layer),
         dropout=network.drop_rate,
         drop_connect=network.drop_path_rate,
         bn_momentum=network.bn_momentum,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baselines.exchange.words import channels_of, check_eights, check_input, checked
+from baselines.exchange.words import activation_of, channels_of, check_eights, check_input, checked
 from search_spaces.architecture import Architecture, ConvLayer, MBConv, Stage
 from search_spaces.errors import FieldError
 
@@ -99,7 +99,7 @@ def from_torchvision(network: TorchvisionNetwork) -> Architecture:
         stem=ConvLayer(rows[0].input_channels, 3, 2),
         stages=tuple(stages),
         head=ConvLayer(last, 1, 1),
-        activation=network.activation,
+        activation=activation_of("activation", network.activation),
         dropout=network.dropout,
         drop_connect=network.stochastic_depth_prob,
         bn_momentum=network.norm_layer.momentum,

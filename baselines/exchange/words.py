@@ -6,8 +6,33 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.architecture import ACTIVATIONS, Architecture, Block, Stage
 from search_spaces.errors import FieldError, shorten
+
+# Other names of activations: of timm's and TensorFlow's code, and of torch.
+_SAME_ACTIVATION = {
+    "silu": "swish",
+    "SiLU": "swish",
+    "Swish": "swish",
+    "swish_native": "swish",
+    "hardswish": "hard_swish",
+    "hswish": "hard_swish",
+    "h_swish": "hard_swish",
+    "ReLU": "relu",
+    "ReLU6": "relu6",
+    "GELU": "gelu",
+    "Mish": "mish",
+    "Hardswish": "hard_swish",
+}
+
+
+def activation_of(path: str, name: str) -> str:
+    """Our name of an activation. Raises `FieldError` if it is unknown."""
+    ours = _SAME_ACTIVATION.get(name, name)
+    if ours not in ACTIVATIONS:
+        known = ", ".join([*ACTIVATIONS, *(other for other in _SAME_ACTIVATION if other.islower())])
+        raise FieldError(path, f"{shorten(name)}: expected one of {known}")
+    return ours
 
 
 def words_of(

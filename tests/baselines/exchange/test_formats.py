@@ -238,3 +238,31 @@ def test_what_cannot_be_expressed_is_refused(name: str, change: dict[str, Any], 
     for other in FORMATS:
         with pytest.raises(FieldError, match=r"head\.stride: the format \w+ cannot express 2"):
             export_architecture(replace(b0, head=replace(b0.head, stride=2)), other)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "theirs", "ours"),
+    [
+        ("timm", "act_layer", "silu", "swish"),
+        ("timm", "act_layer", "hard_swish", "hard_swish"),
+        ("timm", "act_layer", "swish", "swish"),
+        ("tf", "relu_fn", "silu", "swish"),
+        ("torchvision", "activation", "SiLU", "swish"),
+        ("timm", "act_layer", "hardswish", "hard_swish"),
+    ],
+)
+def test_activations_by_their_other_names(name: str, field: str, theirs: str, ours: str) -> None:
+    document = export_architecture(load("efficientnet_b0").architecture, name)
+    assert import_architecture({**document, field: theirs}, name).activation == ours
+    with pytest.raises(FieldError, match=rf"{field}: 'silo': expected one of .*silu"):
+        import_architecture({**document, field: "silo"}, name)
+
+
+@pytest.mark.parametrize("survival", [1.0, 0.8, 0.7, 0.5, 0.95])
+def test_the_survival_probability_of_tensorflow(survival: float) -> None:
+    document = export_architecture(load("efficientnet_b0").architecture, "tf")
+    del document["drop_connect_rate"]
+    found = import_architecture({**document, "survival_prob": survival}, "tf")
+    assert found.drop_connect == pytest.approx(1 - survival)
+    with pytest.raises(FieldError, match=r"survival_prob: .* contradicts drop_connect_rate: 0\.4"):
+        import_architecture({**document, "survival_prob": survival, "drop_connect_rate": 0.4}, "tf")
