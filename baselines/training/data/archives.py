@@ -1,4 +1,4 @@
-"""Readers of image archives: IDX (MNIST, Fashion-MNIST) and the binary form of CIFAR."""
+"""Readers of data sets in arrays: IDX (MNIST, Fashion-MNIST) and the binary form of CIFAR."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gzip
 import io
 import math
 import re
-import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,16 +111,13 @@ _CIFAR = {
 }
 
 
-def read_cifar(source: Path) -> tuple[list[str], Parts]:
-    """Classes and parts of CIFAR-10 or CIFAR-100 in binary form, from a folder or the archive as distributed.
+def read_cifar(folder: Path) -> tuple[list[str], Parts]:
+    """Classes and parts of CIFAR-10 or CIFAR-100 in binary form, from a folder.
 
     Raises:
         MnasError: a file is missing or damaged.
     """
-    try:
-        files = dict(_tar_members(source) if source.is_file() else _folder_members(source))
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise MnasError(f"data: {source} cannot be read ({error}); download it again") from None
+    files = dict(_folder_members(folder))
     num_classes = 10 if "data_batch_1.bin" in files else 100
     label_bytes, column, train, test, names = _CIFAR[num_classes]
     parts: Parts = {}
@@ -129,19 +125,19 @@ def read_cifar(source: Path) -> tuple[list[str], Parts]:
         images, labels = [], []
         for member in members:
             if member not in files:
-                raise MnasError(f"data: {source} has no {member}; expected CIFAR in binary form; download it again")
+                raise MnasError(f"data: {folder} has no {member}; expected CIFAR in binary form; download it again")
             values = np.frombuffer(files[member], np.uint8)
             size = label_bytes + 3072
             if not len(values) or len(values) % size:
                 raise MnasError(
-                    f"data: {member} of {source} has {len(values)} bytes, not a multiple of {size}; download it again"
+                    f"data: {member} of {folder} has {len(values)} bytes, not a multiple of {size}; download it again"
                 )
             rows = values.reshape(-1, size)
             labels.append(rows[:, column].astype(np.int64))
             images.append(rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         parts[part] = (np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels))
         if (largest := parts[part][1].max()) >= num_classes:
-            raise MnasError(f"data: {source} has the label {largest} but only {num_classes} classes; download it again")
+            raise MnasError(f"data: {folder} has the label {largest} but only {num_classes} classes; download it again")
     class_names = files.get(names, b"").decode("utf-8", "replace").split()
     return class_names if len(class_names) == num_classes else [str(label) for label in range(num_classes)], parts
 
@@ -157,18 +153,3 @@ def _folder_members(folder: Path) -> Iterator[tuple[str, bytes]]:
             content = read_bytes(file, left, "part of CIFAR")
             left -= len(content)
             yield file.name, content
-
-
-def _tar_members(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of CIFAR in an archive, by name. What else it holds is not kept, but must be unpacked to be passed."""
-    total = 0
-    with tarfile.open(archive) as opened:
-        for member in opened:
-            total += member.size
-            if total > MAX_BYTES:
-                raise MnasError(f"data: {archive} unpacks to more than {MAX_BYTES} bytes, so it is not CIFAR")
-            name = member.name.rsplit("/", 1)[-1]
-            if member.isfile() and name in _CIFAR_FILES:
-                stream = opened.extractfile(member)
-                assert stream is not None
-                yield name, stream.read()

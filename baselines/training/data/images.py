@@ -109,10 +109,11 @@ class Files:
     Args:
         root: folder that contains all files.
         files: paths of the files.
+        shown: what stands for the root in messages, such as an archive that it was in; None for itself.
     """
 
-    def __init__(self, root: Path, files: Sequence[Path]) -> None:
-        self._root, self._files = root, files
+    def __init__(self, root: Path, files: Sequence[Path], shown: Path | None = None) -> None:
+        self._root, self._files, self._shown = root, files, shown or root
         self.digests: Digests | None = None
 
     @property
@@ -135,7 +136,7 @@ class Files:
 
     def name(self, index: int) -> str:
         """As `Images`."""
-        return str(self._files[index])
+        return str(self._shown / self.portable_name(index))
 
     def portable_name(self, index: int) -> str:
         """As `Images`: path in the folder."""

@@ -1,9 +1,10 @@
-"""Images with classes, from folders, IDX files, binary CIFAR archives, or libraries.
+"""Images with classes, from folders, archives of folders, IDX files, CIFAR, or libraries.
 
     folder/{train,val,test}/CLASS/*.jpg     val and test may be missing (names: `baselines.training.data.folders`)
     folder/CLASS/*.jpg                      split: 10 % of each class for val and 10 % for test
     folder of train-images-idx3-ubyte …     MNIST and Fashion-MNIST, with or without gzip
-    folder or cifar-10-binary.tar.gz        CIFAR-10 and CIFAR-100 in their binary form
+    folder of data_batch_1.bin …            CIFAR-10 and CIFAR-100 in their binary form
+    zip or tar archive of any of these      unpacked into the cache
     hf:NAME, torchvision:NAME               names in those libraries, if they are installed
 
 There is always a validation part: the val folder if it exists, else `VAL_SHARE` of each class of train, drawn with the
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -41,6 +41,7 @@ from baselines.training.data.images import (
     readable_images,
 )
 from baselines.training.data.libraries import read_hugging_face, read_torchvision
+from baselines.training.data.unpacked import is_archive, unpacked
 from search_spaces.architecture import check_name
 from search_spaces.errors import MnasError, one_line
 
@@ -407,26 +408,44 @@ def _load_raw(source: str, progress: Callable[[str], None]) -> Raw:
         return _library(prefix, name, progress)
     path = Path(source)
     if path.is_file():
-        if not tarfile.is_tarfile(path):
-            raise MnasError(f"data: {source}: expected a folder or a binary archive of CIFAR")
-        return Raw(*read_cifar(path))
+        return _archive(path, progress)
     if not path.is_dir():
         raise MnasError(f"data: {source} not found; use a folder, an archive, hf:NAME or torchvision:NAME")
+    return _folder(path, path, progress)
+
+
+def _archive(archive: Path, progress: Callable[[str], None]) -> Raw:
+    """Images of an archive, by the rules for the folder in it."""
+    if not is_archive(archive):
+        raise MnasError(
+            f"data: {archive}: expected a folder, or a zip or tar archive of one; unpack it and use the folder"
+        )
+    folder = unpacked(archive)
+    try:
+        return _folder(folder, archive, progress)
+    except MnasError as error:
+        raise MnasError(str(error).replace(str(folder), str(archive))) from None
+
+
+def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
+    """Images of a folder.
+
+    Args:
+        path: folder.
+        shown: what stands for the folder in messages: itself, or the archive that it was in.
+        progress: as for `load_data`.
+    """
     if any(part == "train" and kind == "images" for _, part, kind in idx_files(path)):
         # All other sets in this form are digits and letters: MNIST, EMNIST, KMNIST, QMNIST.
-        return Raw(*read_idx(path), written="fashion" not in str(path.resolve()).lower())
+        return Raw(*read_idx(path), written="fashion" not in str(shown.resolve()).lower())
     if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):
         return Raw(*read_cifar(path))
-    return _folders(path, progress)
-
-
-def _folders(path: Path, progress: Callable[[str], None]) -> Raw:
-    """Images of class folders, in parts or to be split."""
     found, survey = read_folders(path), Survey()
     parts: dict[str, tuple[Any, Labels]] = {}
     for part, files in found.files.items():
         labels = np.array([label for _, label in files], dtype=np.int64)
-        images = Files(found.roots[part], [file for file, _ in files])
+        root = found.roots[part]
+        images = Files(root, [file for file, _ in files], shown / root.relative_to(path))
         parts[part] = readable_images(images, labels, survey, progress)
     return Raw(found.classes, parts, survey, found.aside)
 

@@ -687,7 +687,7 @@ def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
         member = tarfile.TarInfo("junk.bin")
         member.size = 2**30 + 1
         archive.fileobj.write(member.tobuf())  # type: ignore[union-attr]
-    with pytest.raises(MnasError, match="unpacks to more than 1073741824 bytes, so it is not CIFAR"):
+    with pytest.raises(MnasError, match="unpacks to more than 1073741824 bytes; unpack it yourself"):
         load_data(str(source))
 
 
@@ -696,7 +696,7 @@ def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
     [
         ("nowhere", "data: nowhere not found"),
         ("hf:cifar10", "datasets is not installed|cannot be loaded"),
-        (__file__, "expected a folder or a binary archive"),
+        (__file__, "expected a folder, or a zip or tar archive"),
     ],
 )
 def test_unknown_sources(source: str, message: str) -> None:
