@@ -17,6 +17,11 @@ _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE]\+?(\d{1,2}))?([kmgb]?)", r
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d*)?|\.\d+)([smh]?)")
 
 
+def as_written(cell: str) -> str:
+    """A cell of `baselines.views.terminal.write_csv` as it was, without the apostrophe that tells spreadsheets so."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA else cell
+
+
 def quantity(text: str) -> int:
     """A positive integer with an optional suffix: ``400M`` is 400,000,000, ``1.8G`` is 1,800,000,000.
 

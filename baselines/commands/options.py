@@ -135,7 +135,7 @@ def add_forms(parser: argparse.ArgumentParser, each: str) -> None:
 
 def add_data(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add ``--data``, images to train on."""
-    text = "images: a folder, an archive, hf:NAME or torchvision:NAME (docs/training.md)"
+    text = "images: a folder, an archive, a CSV file, hf:NAME or torchvision:NAME (docs/training.md)"
     parser.add_argument("--data", help=text)
 
 

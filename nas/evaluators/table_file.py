@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.text import FORMULA
+from baselines.text import as_written
 from search_spaces import MnasError
 from search_spaces.errors import shorten
 from search_spaces.serialization import read_bytes
@@ -192,8 +192,8 @@ class _Cells:
 
 
 def _plain(value: Any) -> Any:
-    """A text of `baselines.views.terminal.write_csv` as it was, without the apostrophe that tells spreadsheets so."""
-    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:2] in FORMULA else value
+    """A cell as it was written, if it is a text."""
+    return as_written(value) if isinstance(value, str) else value
 
 
 def _fault(file: Path, line: int, column: str, value: object, rule: str) -> MnasError:

@@ -5,6 +5,7 @@
     folder of train-images-idx3-ubyte …     MNIST and Fashion-MNIST, with or without gzip
     folder of data_batch_1.bin …            CIFAR-10 and CIFAR-100 in their binary form
     zip or tar archive of any of these      unpacked into the cache
+    labels.csv                              files, labels, groups and parts: `baselines.training.data.lists`
     hf:NAME, torchvision:NAME               names in those libraries, if they are installed
 
 There is always a validation part: the val folder if it exists, else `VAL_SHARE` of each class of train, drawn with the
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +31,7 @@ from baselines.text import counted
 from baselines.training.data.archives import idx_files, read_cifar, read_idx
 from baselines.training.data.fit import CROP, FITS, Sizes, chosen_fit, fit_note, squares
 from baselines.training.data.folders import PARTS, read_folders
+from baselines.training.data.groups import hold_out_groups
 from baselines.training.data.images import (
     Digests,
     Files,
@@ -41,6 +44,8 @@ from baselines.training.data.images import (
     readable_images,
 )
 from baselines.training.data.libraries import read_hugging_face, read_torchvision
+from baselines.training.data.lists import SUFFIXES as LIST_SUFFIXES
+from baselines.training.data.lists import read_list
 from baselines.training.data.unpacked import is_archive, unpacked
 from search_spaces.architecture import check_name
 from search_spaces.errors import MnasError, one_line
@@ -57,11 +62,13 @@ class Part:
         images: array of shape (N, side, side, 3), or `baselines.training.data.images.Images`, or a subset of either.
         labels: class indices of shape (N,), from 0.
         fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
+        groups: index of the group of each image, whose images are held out together; None for each on its own.
     """
 
     images: Any
     labels: Labels
     fit: str = CROP
+    groups: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,7 +99,8 @@ class Part:
     def take(self, indices: NDArray[np.int64]) -> Part:
         """The images at the indices, in that order, without a copy."""
         images, rows = self.source
-        return Part(Subset(images, rows[indices]), self.labels[indices], self.fit)
+        groups = None if self.groups is None else self.groups[indices]
+        return Part(Subset(images, rows[indices]), self.labels[indices], self.fit, groups)
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,7 @@ class Raw:
         survey: unreadable images, and sizes of the others where they were read one by one.
         aside: files that were left aside and why, for a person.
         written: as `ImageData`.
+        groups: index of the group of each image, by name of the part; empty if images are held out on their own.
     """
 
     classes: Sequence[str]
@@ -168,6 +177,7 @@ class Raw:
     survey: Survey = field(default_factory=Survey)
     aside: tuple[str, ...] = ()
     written: bool = False
+    groups: dict[str, Labels] = field(default_factory=dict)
 
     @cached_property
     def fingerprints(self) -> tuple[str, str]:
@@ -219,11 +229,12 @@ def load_data(
 def _divide(source: str, raw: Raw, seed: int, fit: str | None) -> ImageData:
     """Divide the images of a source into train, val and test, and make them square by a fit."""
     _check_classes(source, raw)
-    parts = {name: Part(*images) for name, images in raw.parts.items()}
+    parts = {name: Part(*images, groups=raw.groups.get(name)) for name, images in raw.parts.items()}
     for name, wanted, part_seed in (("test", "split" in parts, 0), ("val", "val" not in parts, seed)):
         origin = "split" if "split" in parts else "train"
         if wanted:
-            held_out, rest = _hold_out(parts[origin].labels, np.random.default_rng(part_seed))
+            held_out, rest = _hold_out(parts[origin], np.random.default_rng(part_seed))
+            _check_held_out(source, name, parts[origin], held_out, raw.classes)
             parts[name], parts[origin] = parts[origin].take(held_out), parts[origin].take(rest)
     train = parts["split" if "split" in parts else "train"]
     repeated = _repeated(train, {name: parts[name] for name in ("val", "test") if name in parts}, raw.classes)
@@ -252,7 +263,7 @@ def _fitted(part: Part, fit: str) -> Part:
     """A part with its fit, which an array is made square by."""
     images, rows = part.source
     if isinstance(images, np.ndarray) and images.shape[1] != images.shape[2]:
-        return Part(squares(images[rows], fit), part.labels, fit)
+        return replace(part, images=squares(images[rows], fit), fit=fit)
     return replace(part, fit=fit)
 
 
@@ -332,8 +343,12 @@ def load_for_evaluation(
     )
 
 
-def _hold_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _hold_out(part: Part, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the held-out images (`VAL_SHARE` of each class, at least one, never all) and of the rest; sorted."""
+    labels = part.labels
+    if part.groups is not None:
+        chosen = hold_out_groups(labels, part.groups, VAL_SHARE, rng)
+        return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
     held_out = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -341,6 +356,16 @@ def _hold_out(labels: Labels, rng: np.random.Generator) -> tuple[NDArray[np.int6
         held_out.append(rng.permutation(members)[:count])
     chosen = np.sort(np.concatenate(held_out)) if held_out else np.empty(0, dtype=np.int64)
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
+
+
+def _check_held_out(source: str, name: str, part: Part, held_out: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """Refuse a division by groups that leaves a class out."""
+    missing = np.setdiff1d(part.labels, part.labels[held_out]).tolist()
+    if missing and part.groups is not None:
+        raise MnasError(
+            f"data: {source}: class {classes[missing[0]]!r} has too few groups to hold one out for {name} and keep "
+            "others; add images of other groups, or a column split"
+        )
 
 
 def stratified(labels: Labels, count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -387,6 +412,8 @@ def _fingerprint(raw: Raw, *, former: bool = False) -> str:
     for name in sorted(raw.parts):
         images, labels = raw.parts[name]
         total.update(f"{name} {len(labels)} ".encode() + labels.tobytes())
+        if name in raw.groups:
+            total.update(b"groups" + raw.groups[name].tobytes())
         if isinstance(images, np.ndarray):
             for start in range(0, len(images), 4096):
                 total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
@@ -408,9 +435,9 @@ def _load_raw(source: str, progress: Callable[[str], None]) -> Raw:
         return _library(prefix, name, progress)
     path = Path(source)
     if path.is_file():
-        return _archive(path, progress)
+        return _list(path, progress) if path.suffix.lower() in LIST_SUFFIXES else _archive(path, progress)
     if not path.is_dir():
-        raise MnasError(f"data: {source} not found; use a folder, an archive, hf:NAME or torchvision:NAME")
+        raise MnasError(f"data: {source} not found; use a folder, an archive, a CSV file, hf:NAME or torchvision:NAME")
     return _folder(path, path, progress)
 
 
@@ -418,7 +445,7 @@ def _archive(archive: Path, progress: Callable[[str], None]) -> Raw:
     """Images of an archive, by the rules for the folder in it."""
     if not is_archive(archive):
         raise MnasError(
-            f"data: {archive}: expected a folder, or a zip or tar archive of one; unpack it and use the folder"
+            f"data: {archive}: expected a folder, a zip or tar archive of one, or a CSV file; unpack other archives"
         )
     folder = unpacked(archive)
     try:
@@ -448,6 +475,20 @@ def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
         images = Files(root, [file for file, _ in files], shown / root.relative_to(path))
         parts[part] = readable_images(images, labels, survey, progress)
     return Raw(found.classes, parts, survey, found.aside)
+
+
+def _list(file: Path, progress: Callable[[str], None]) -> Raw:
+    """Images that a CSV file lists."""
+    found, survey = read_list(file), Survey()
+    parts: dict[str, tuple[Any, Labels]] = {}
+    groups: dict[str, Labels] = {}
+    for part, files in found.files.items():
+        images = Files(Path(os.path.abspath(file.parent)), files, file.parent)
+        readable, rows = readable_images(images, np.arange(len(files)), survey, progress)
+        parts[part] = readable, found.labels[part][rows]
+        if found.groups is not None:
+            groups[part] = found.groups[part][rows]
+    return Raw(found.classes, parts, survey, found.aside, groups=groups)
 
 
 def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:

@@ -696,7 +696,7 @@ def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
     [
         ("nowhere", "data: nowhere not found"),
         ("hf:cifar10", "datasets is not installed|cannot be loaded"),
-        (__file__, "expected a folder, or a zip or tar archive"),
+        (__file__, "expected a folder, a zip or tar archive"),
     ],
 )
 def test_unknown_sources(source: str, message: str) -> None:
