@@ -3,7 +3,7 @@
     folder/{train,val,test}/CLASS/*.jpg     val and test may be missing (names: `baselines.training.data.folders`)
     folder/CLASS/*.jpg                      split: 10 % of each class for val and 10 % for test
     folder of train-images-idx3-ubyte …     MNIST and Fashion-MNIST, with or without gzip
-    folder of data_batch_1.bin …            CIFAR-10 and CIFAR-100 in their binary form
+    folder of data_batch_1.bin …            CIFAR-10 and CIFAR-100 in their binary form, or in Python's (data_batch_1 …)
     zip or tar archive of any of these      unpacked into the cache
     labels.csv                              files, labels, groups and parts: `baselines.training.data.lists`
     hf:NAME, torchvision:NAME               names in those libraries, if they are installed
@@ -46,6 +46,7 @@ from baselines.training.data.images import (
 from baselines.training.data.libraries import read_hugging_face, read_torchvision
 from baselines.training.data.lists import SUFFIXES as LIST_SUFFIXES
 from baselines.training.data.lists import read_list
+from baselines.training.data.pickled import pickled_cifar, read_pickled_cifar
 from baselines.training.data.unpacked import is_archive, unpacked
 from search_spaces.architecture import check_name
 from search_spaces.errors import MnasError, one_line
@@ -467,6 +468,8 @@ def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
         return Raw(*read_idx(path), written="fashion" not in str(shown.resolve()).lower())
     if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):
         return Raw(*read_cifar(path))
+    if pickles := pickled_cifar(path):
+        return Raw(*read_pickled_cifar(pickles))
     found, survey = read_folders(path), Survey()
     parts: dict[str, tuple[Any, Labels]] = {}
     for part, files in found.files.items():
