@@ -1,0 +1,179 @@
+"""Images with classes as a source has them: folders, archives of folders, IDX files, CIFAR, or libraries.
+
+    folder/{train,val,test}/CLASS/*.jpg     val and test may be missing (names: `baselines.training.data.folders`)
+    folder/CLASS/*.jpg                      split: 10 % of each class for val and 10 % for test
+    folder of train-images-idx3-ubyte …     MNIST and Fashion-MNIST, with or without gzip
+    folder of data_batch_1.bin …            CIFAR-10 and CIFAR-100 in their binary form, or in Python's (data_batch_1 …)
+    zip or tar archive of any of these      unpacked into the cache
+    labels.csv                              files, labels, groups and parts: `baselines.training.data.lists`
+    hf:NAME, torchvision:NAME               names in those libraries, if they are installed
+
+Small images of one size are packed once into a memory-mapped array in the cache; other images are read from their files
+as they are needed (`baselines.training.data.images`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from baselines.training.data.archives import idx_files, read_cifar, read_idx
+from baselines.training.data.fit import Sizes
+from baselines.training.data.folders import read_folders
+from baselines.training.data.images import Files, Labels, Survey, cache_folder, readable_images
+from baselines.training.data.libraries import read_hugging_face, read_torchvision
+from baselines.training.data.lists import SUFFIXES as LIST_SUFFIXES
+from baselines.training.data.lists import read_list
+from baselines.training.data.pickled import pickled_cifar, read_pickled_cifar
+from baselines.training.data.unpacked import is_archive, unpacked
+from search_spaces.errors import MnasError
+
+LIBRARIES = ("hf", "torchvision")
+
+
+@dataclass
+class Raw:
+    """Images of a source before val is held out.
+
+    Attributes:
+        classes: names of the classes, in the order of the labels.
+        parts: images and labels by name of the part; the part "split" is to be divided into train, val and test.
+        survey: unreadable images, and sizes of the others where they were read one by one.
+        aside: files that were left aside and why, for a person.
+        written: whether these are digits or letters, which no recipe flips.
+        groups: index of the group of each image, by name of the part; empty if images are held out on their own.
+    """
+
+    classes: Sequence[str]
+    parts: dict[str, tuple[Any, Labels]]
+    survey: Survey = field(default_factory=Survey)
+    aside: tuple[str, ...] = ()
+    written: bool = False
+    groups: dict[str, Labels] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, str]:
+        """Fingerprint, and that which earlier versions had, of the parts as they were read; arrays are hashed once."""
+        now = _fingerprint(self)
+        packed = all(isinstance(images, np.ndarray) for images, _ in self.parts.values())
+        return now, now if packed else _fingerprint(self, former=True)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Width and height of the images that can be read, upright, of shape (N, 2)."""
+        if self.survey.sizes:
+            return np.concatenate(self.survey.sizes)
+        arrays = [images for images, _ in self.parts.values()]
+        return np.concatenate([np.full((len(array), 2), array.shape[2:0:-1], dtype=np.int32) for array in arrays])
+
+
+def load_raw(source: str, progress: Callable[[str], None]) -> Raw:
+    """Read the images of a source.
+
+    Args:
+        source: folder, archive, list or name in a library; see the table at the top of this module.
+        progress: function that is called with a line of progress if this takes long.
+
+    Raises:
+        MnasError: the source is not found, or cannot be read.
+    """
+    prefix, _, name = source.partition(":")
+    if prefix in LIBRARIES and name:
+        return _library(prefix, name, progress)
+    path = Path(source)
+    if path.is_file():
+        return _list(path, progress) if path.suffix.lower() in LIST_SUFFIXES else _archive(path, progress)
+    if not path.is_dir():
+        raise MnasError(f"data: {source} not found; use a folder, an archive, a CSV file, hf:NAME or torchvision:NAME")
+    return _folder(path, path, progress)
+
+
+def _archive(archive: Path, progress: Callable[[str], None]) -> Raw:
+    """Images of an archive, by the rules for the folder in it."""
+    if not is_archive(archive):
+        raise MnasError(
+            f"data: {archive}: expected a folder, a zip or tar archive of one, or a CSV file; unpack other archives"
+        )
+    folder = unpacked(archive)
+    try:
+        return _folder(folder, archive, progress)
+    except MnasError as error:
+        raise MnasError(str(error).replace(str(folder), str(archive))) from None
+
+
+def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
+    """Images of a folder.
+
+    Args:
+        path: folder.
+        shown: what stands for the folder in messages: itself, or the archive that it was in.
+        progress: as for `load_data`.
+    """
+    if any(part == "train" and kind == "images" for _, part, kind in idx_files(path)):
+        # All other sets in this form are digits and letters: MNIST, EMNIST, KMNIST, QMNIST.
+        return Raw(*read_idx(path), written="fashion" not in str(shown.resolve()).lower())
+    if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):
+        return Raw(*read_cifar(path))
+    if pickles := pickled_cifar(path):
+        return Raw(*read_pickled_cifar(pickles))
+    found, survey = read_folders(path), Survey()
+    parts: dict[str, tuple[Any, Labels]] = {}
+    for part, files in found.files.items():
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        root = found.roots[part]
+        images = Files(root, [file for file, _ in files], shown / root.relative_to(path))
+        parts[part] = readable_images(images, labels, survey, progress)
+    return Raw(found.classes, parts, survey, found.aside)
+
+
+def _list(file: Path, progress: Callable[[str], None]) -> Raw:
+    """Images that a CSV file lists."""
+    found, survey = read_list(file), Survey()
+    parts: dict[str, tuple[Any, Labels]] = {}
+    groups: dict[str, Labels] = {}
+    for part, files in found.files.items():
+        images = Files(Path(os.path.abspath(file.parent)), files, file.parent)
+        readable, rows = readable_images(images, np.arange(len(files)), survey, progress)
+        parts[part] = readable, found.labels[part][rows]
+        if found.groups is not None:
+            groups[part] = found.groups[part][rows]
+    return Raw(found.classes, parts, survey, found.aside, groups=groups)
+
+
+def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:
+    """Images of a library's data set."""
+    if library == "hf":
+        classes, found = read_hugging_face(name)
+    else:
+        classes, found = read_torchvision(name, cache_folder() / "torchvision")
+    survey = Survey()
+    parts = {part: readable_images(images, labels, survey, progress) for part, (images, labels) in found.items()}
+    return Raw(classes, parts, survey)
+
+
+def _fingerprint(raw: Raw, *, former: bool = False) -> str:
+    """16 hex digits of a hash over classes, labels and images; formerly images in files were known by their names."""
+    total = hashlib.sha256(json.dumps(list(raw.classes)).encode())
+    for name in sorted(raw.parts):
+        images, labels = raw.parts[name]
+        total.update(f"{name} {len(labels)} ".encode() + labels.tobytes())
+        if name in raw.groups:
+            total.update(b"groups" + raw.groups[name].tobytes())
+        if isinstance(images, np.ndarray):
+            for start in range(0, len(images), 4096):
+                total.update(np.ascontiguousarray(images[start : start + 4096]).tobytes())
+        else:
+            name_of = images.former_name if former else images.portable_name
+            # Names of files need not be UTF-8.
+            total.update("\n".join(map(name_of, range(len(images)))).encode(errors="surrogateescape"))
+            if not former:
+                total.update(images.digests.tobytes())
+    return total.hexdigest()[:16]
