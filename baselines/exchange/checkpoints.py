@@ -66,7 +66,7 @@ def candidates(tensors: Mapping[str, Tensor], namings: Iterable[tuple[str, Mappi
         namings: for each naming, the name of the network's first tensor, and a table with the names of its modules.
     """
     prefixes = {prefix for first, table in namings for prefix in _prefixes(tensors, first, table)}
-    longest_first = sorted(prefixes or {""}, key=len, reverse=True)
+    longest_first = sorted(prefixes or {""}, key=_by_length, reverse=True)
     groups: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in longest_first}
     for name, tensor in tensors.items():
         prefix = next((prefix for prefix in longest_first if name.startswith(prefix)), None)
@@ -74,7 +74,7 @@ def candidates(tensors: Mapping[str, Tensor], namings: Iterable[tuple[str, Mappi
             groups[prefix][name.removeprefix(prefix)] = tensor
     return [
         Candidate(prefix, groups[prefix], _is_averaged(prefix, tensors))
-        for prefix in sorted(groups, key=len)
+        for prefix in sorted(groups, key=_by_length)
         if groups[prefix]
     ]
 
@@ -82,11 +82,15 @@ def candidates(tensors: Mapping[str, Tensor], namings: Iterable[tuple[str, Mappi
 def _prefixes(tensors: Mapping[str, Tensor], first: str, table: Mapping[str, str]) -> list[str]:
     """Everything that stands before the name of the first tensor."""
     found: list[str] = []
-    for name in sorted((name for name in tensors if f".{name}".endswith(f".{first}")), key=len):
+    for name in sorted((name for name in tensors if f".{name}".endswith(f".{first}")), key=_by_length):
         # A later layer may end like the first: layers.9.1.layers.0 like layers.0.
         if not any(name.startswith(prefix) and _module(name[len(prefix) :]) in table for prefix in found):
             found.append(name[: len(name) - len(first)])
     return found
+
+
+def _by_length(text: str) -> tuple[int, str]:
+    return len(text), text
 
 
 def _module(name: str) -> str:
