@@ -221,8 +221,8 @@ def _out_of_reach(
     base, name = lattice.base, lattice.rule.name
     if found == cost(Coefficients(1.0, 1.0, base.resolution)):
         return MnasError(
-            f"target: the rule {name} does not change {budget.cost}, which stay at {budget.show(found)}; "
-            "choose another rule or another target"
+            f"target: the rule {name} does not {'lower' if error.smallest else 'raise'} {budget.cost}, which stay at "
+            f"{budget.show(found)}; choose another rule or another target"
         )
     word, other = ("smallest", "larger") if error.smallest else ("largest", "smaller")
     limits = f", where {' and '.join(reached)}" if (reached := _limits(lattice, chosen, error)) else ""

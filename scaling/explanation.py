@@ -22,6 +22,7 @@ from scaling.published import PRESETS, in_proportion, preset
 from scaling.rules import DEFAULT_RULE, RULES, Factors, Rule, rule_of
 from scaling.sizes import CHEAP, Sized, sized
 from search_spaces import Architecture, Cost, architecture_cost, part_costs
+from search_spaces.architecture import MAX_RESOLUTION
 
 # The budget that is explained if none is given.
 DEFAULT_TARGET = "macs=2x"
@@ -355,8 +356,9 @@ def _sides(network: Architecture) -> tuple[tuple[Side, ...], tuple[Side, ...]]:
         return Side(side, tuple(map_sides(network, side)), macs, macs / whole - 1)
 
     below = own // stride * stride
-    near = {below, below + 1, own, own + 1, below + stride // 2, below + stride}
-    around = map(at, range(max(stride, below - stride), below + 2 * stride + 1))
+    wanted = (below, below + 1, own, own + 1, below + stride // 2, below + stride)
+    near = {side for side in wanted if side <= MAX_RESOLUTION}
+    around = map(at, range(max(stride, below - stride), min(below + 2 * stride, MAX_RESOLUTION) + 1))
     cheap = [side for side in around if side.extra <= CHEAP]
     return tuple(map(at, sorted(near))), tuple(cheap)
 

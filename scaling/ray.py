@@ -96,6 +96,8 @@ class Ray:
         Networks far from the value are not costed, since one of 10,000 times the MACs can hardly be measured.
         """
         upwards = self._is_below(0.0)
+        if self.after is not None and self.after[1] == self.wanted:  # the baseline itself
+            return 0.0, 0.0
         inner, step = 0.0, 0.25 if upwards else -0.25
         end = math.log(HIGHEST_SCALE if upwards else LOWEST_SCALE)
         limit = self._limit(end)

@@ -176,8 +176,11 @@ class Ablation:
     @property
     def ties(self) -> tuple[str, ...]:
         """Rules of the best variant and of all that cannot be told from it."""
-        names = [one.name for one in self.standings if one.verdict in ("best", "tie")]
-        return tuple(self.variant(name).rule for name in names)
+        return tuple(rule for variant in self._tied for rule in variant.rules)
+
+    @property
+    def _tied(self) -> list[Variant]:
+        return [self.variant(one.name) for one in self.standings if one.verdict in ("best", "tie")]
 
     @property
     def maps(self) -> str:
@@ -187,7 +190,7 @@ class Ablation:
     @property
     def answer(self) -> str:
         """Whether compound scaling is better here, in a sentence or two."""
-        asked = {variant.rule for variant in self.variants}
+        asked = {rule for variant in self.variants for rule in variant.rules}
         if not asked & set(SINGLE) or asked <= set(SINGLE):
             return "Not asked: that takes depth, width or resolution alone and at least one compound rule."
         if self.detectable is None:
@@ -196,8 +199,12 @@ class Ablation:
         single = [rule for rule in self.ties if rule in SINGLE]
         compound = [rule for rule in self.ties if rule not in SINGLE]
         if single and compound:
-            others = _listed([rule for rule in self.ties if rule != self.variant(best).rule])
-            return f"This cannot tell: {self.variant(best).rule} is the best, and {others} cannot be told from it."
+            first, *others = [_listed(variant.rules) for variant in self._tied]
+            found = f"{first} is the best"
+            if self.variant(best).same:
+                found = f"{first} make one network, which is the best"
+            more = f", and {_listed(others)} cannot be told from it" if others else ""
+            return f"This cannot tell: {found}{more}."
         if compound:
             found = f"Yes: {self.words(best)} is the best, and every single dimension that was tried is worse than it."
         else:

@@ -38,6 +38,7 @@ class Variant:
         departure: distance of the two, in log MACs.
         macs, params, activations: counts.
         dropout: dropout probability before the classifier.
+        same: names of other rules that make the same network.
     """
 
     name: str
@@ -52,6 +53,12 @@ class Variant:
     params: int
     activations: int
     dropout: float
+    same: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """All rules that make this network."""
+        return self.rule, *self.same
 
 
 def common_budget(base: Architecture, rules: Sequence[Rule], target: Budget, equal: str | None) -> Budget:
@@ -102,18 +109,20 @@ def variants_of(
     solutions = [solve(base.architecture, rule, budget, TOLERANCE) for rule in known]
     networks: dict[Architecture, str] = {base.architecture: base.name}
     distinct, notes = [], []
+    same_as: dict[str, list[str]] = {}
     for solution in solutions:
         network, name = solution.architecture, solution.rule.name
         earlier = networks.setdefault(network, name)
-        same = f"{earlier} and {name} make the same network at {budget.text()}"
+        sentence = f"{earlier} and {name} make the same network at {budget.text()}"
         if earlier == name:
             distinct.append(solution)
         elif tuple(names) == USUAL and earlier != base.name:
-            notes.append(f"{same}, which is trained once, as {earlier}")
+            notes.append(f"{sentence}, which is trained once, as {earlier}")
+            same_as.setdefault(earlier, []).append(name)
         else:
             raise MnasError(
-                f"rules: {same} ({network.resolution} px, {architecture_cost(network).macs:,} MACs); remove one from "
-                "--rules, or use another --target or --width"
+                f"rules: {sentence} ({network.resolution} px, {architecture_cost(network).macs:,} MACs); remove one "
+                "from --rules, or use another --target or --width"
             )
     solutions = distinct
     # One value for all variants, which have the same cost: that of the median of their growths.
@@ -121,7 +130,10 @@ def variants_of(
     growth = median(architecture_cost(network).macs / own for network in _networks(solutions))
     dropout = published_dropout(growth) if regularise else base.architecture.dropout
     specs = [_spec(base, solution, dropout) for solution in solutions]
-    variants = [_variant(spec, solution) for spec, solution in zip(specs, solutions, strict=True)]
+    variants = [
+        _variant(spec, solution, same_as.get(solution.rule.name, ()))
+        for spec, solution in zip(specs, solutions, strict=True)
+    ]
     return specs, variants, tuple(notes)
 
 
@@ -135,7 +147,7 @@ def _spec(base: BaselineSpec, solution: Solution, dropout: float) -> BaselineSpe
     return scaled_spec(base, chosen, name=name, way=way, source=f"{base.name} scaled by {way}")
 
 
-def _variant(spec: BaselineSpec, solution: Solution) -> Variant:
+def _variant(spec: BaselineSpec, solution: Solution, same: Sequence[str]) -> Variant:
     cost = architecture_cost(spec.architecture)
     return Variant(
         name=spec.name,
@@ -150,6 +162,7 @@ def _variant(spec: BaselineSpec, solution: Solution) -> Variant:
         params=cost.params,
         activations=cost.activations,
         dropout=spec.architecture.dropout,
+        same=tuple(same),
     )
 
 

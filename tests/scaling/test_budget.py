@@ -56,7 +56,9 @@ def test_a_hundred_budgets_from_a_tenth_to_a_hundred_times_a_baseline(name: str,
 def test_every_rule_meets_a_budget_below_and_one_above(b0: Architecture, name: str, times: float, cost: str) -> None:
     wanted = times * getattr(architecture_cost(b0), cost)
     if (name, cost) == ("r", "params"):
-        with pytest.raises(MnasError, match=r"the rule r does not change params, which stay at 5\.3M; choose another"):
+        with pytest.raises(
+            MnasError, match=r"the rule r does not (lower|raise) params, which stay at 5\.3M; choose another"
+        ):
             solve(b0, RULES[name], Budget(cost, wanted))
         return
     solution = solve(b0, RULES[name], Budget(cost, times, relative=True))
@@ -204,7 +206,7 @@ def test_what_is_not_a_budget(text: str, problem: str) -> None:
         ("d", "macs=40G", ["its largest network has 19.811G MACs", "the depth is at its limit of 50"]),
         ("w", "activations=1M", ["its smallest network has 1.9M", "where channels are at 8"]),
         ("r", "macs=4M", ["its smallest network has", "32 px", "the resolution is at the total stride"]),
-        ("r", "params=5M", ["does not change params, which stay at 5.3M"]),
+        ("r", "params=5M", ["does not lower params, which stay at 5.3M"]),
         ("efficientnet", "macs=1M", ["out of reach", "every stage has one layer", "the factor is at its limit"]),
     ],
 )
@@ -253,3 +255,12 @@ def test_where_the_rule_was_published(b0: Architecture) -> None:
     assert solve(b0, RULES["tinynet"], read_budget("macs=150M")).published is True
     assert solve(b0, RULES["tinynet"], read_budget("macs=2x")).published is False
     assert solve(b0, RULES["fast"], read_budget("macs=2x")).published is None
+
+
+def test_the_budget_of_the_baseline_gives_the_baseline(b0: Architecture) -> None:
+    """Also where a rule has no smaller network: B0 at its total stride cannot lower its resolution."""
+    smallest = replace(b0, resolution=b0.total_stride)
+    for network, rule, text in ((smallest, "r", "macs=1x"), (smallest, "r", "params=1x"), (b0, "r", "params=1x")):
+        assert solve(network, RULES[rule], read_budget(text)).architecture == network
+    with pytest.raises(MnasError, match="does not lower macs"):
+        solve(smallest, RULES["r"], read_budget("macs=0.5x"))

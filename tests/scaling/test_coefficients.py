@@ -215,7 +215,7 @@ def test_with_a_product_the_papers_coefficients_are_taken_themselves(b0: Archite
 def test_a_rule_that_cannot_meet_the_target_is_noted(narrow: Architecture) -> None:
     parent = replace(load("efficientnet_b0"), architecture=narrow)
     found = candidates_of(parent, Grid(target=read_budget("params=1.5x")).space(narrow))
-    assert found.notes == ("the rule r is left out (target: the rule r does not change params, which stay at 329K)",)
+    assert found.notes == ("the rule r is left out (target: the rule r does not raise params, which stay at 329K)",)
 
 
 def test_bad_options_of_a_grid(narrow: Architecture) -> None:

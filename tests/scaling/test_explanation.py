@@ -169,3 +169,8 @@ def test_bad_input(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_sides_end_at_the_largest() -> None:
+    found = scaling.explain("efficientnet_b0", resolution=8190)
+    assert max(side.side for side in found.sides) == 8192

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,17 @@ def test_answers(images: str, instant: Callable[[dict[str, float]], None], skill
         rule for rule, level in skill.items() if level < max(skill.values())
     }
     assert 0 < found.detectable < 0.05
+
+
+def test_one_network_of_two_rules_answers_for_both(images: str, instant: Callable[[dict[str, float]], None]) -> None:
+    instant({"d": 0.5, "w": 0.7, "dwr": 0.5})
+    found = ablation(images, seeds=5)
+    both = [replace(variant, same=("fast",) if variant.rule == "w" else ()) for variant in found.variants]
+    found = replace(found, variants=tuple(both))
+    assert found.answer == "This cannot tell: w and fast make one network, which is the best."
+    assert found.ties == ("w", "fast")
+    alone = replace(found, variants=tuple(one for one in both if one.rule != "dwr"))
+    assert "Not asked" not in alone.answer
 
 
 def test_what_was_not_asked_is_not_answered(images: str, instant: Callable[[dict[str, float]], None]) -> None:

@@ -63,6 +63,7 @@ def test_of_the_usual_rules_one_network_is_trained_once() -> None:
     half = BaselineSpec("half", adapted(load("efficientnet_b0").architecture, 20, 10, 0.5), Provenance("a test"))
     _, found, notes = variants_of(half, USUAL, read_budget("macs=2x"))
     assert [one.rule for one in found] == ["d", "w", "r", "efficientnet", "dwr"]
+    assert [one.rules for one in found if one.same] == [("w", "fast")]
     assert notes == ("w and fast make the same network at macs=2x, which is trained once, as w",)
 
 
