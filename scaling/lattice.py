@@ -226,7 +226,8 @@ class Axis:
         macs: Callable[[Whole], int],
         single: Range | None = None,
     ) -> None:
-        self._parts = list(pairwise(edges))
+        # An edge is a range of its own: where halves are rounded to even numbers, it may give what neither side gives.
+        self._parts = [part for low, high in pairwise(edges) for part in ((low, high), (high, high))]
         self._result, self._macs, self._single = result, macs, single
         self._single_macs = macs(single.result) if single else 0
         self._known: dict[int, tuple[Whole, int]] = {}
