@@ -77,8 +77,14 @@ def network_lattice(rule: Rule) -> list[tuple[Growth, int]]:
     def alone(depth: float = 1.0, width: float = 1.0, side: int = SMALL.resolution) -> Architecture:
         return compound_scale(SMALL, Coefficients(width, depth, side, **scaled))
 
-    depths = {alone(depth=value).stages: value for value in np.arange(0.05, 3, 0.003)}
-    widths = {alone(width=value): value for value in [*np.arange(0.05, 2, 0.0013), 1.0]}
+    # Halves may be rounded to even numbers, which neither side of them gives.
+    half_layers = [(whole + 0.5) / stage.num_layers for stage in SMALL.stages for whole in range(9)]
+    channels = [SMALL.stem.out_channels, SMALL.head.out_channels, *(stage.out_channels for stage in SMALL.stages)]
+    half_eights = [(8 * whole + 4) / count for count in channels for whole in range(25)]
+    depths = {alone(depth=value).stages: value for value in [*np.arange(0.05, 3, 0.003), *half_layers] if value < 3}
+    widths = {
+        alone(width=value): value for value in [*np.arange(0.05, 2, 0.0013), *half_eights, 1.0] if 0.05 <= value < 2
+    }
     sides = range(48, 169, 4)
     macs = [
         {value: architecture_cost(alone(**{name: value})).macs / own for value in values}  # type: ignore[arg-type]
