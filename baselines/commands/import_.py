@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from baselines.commands.options import add_json
-from baselines.exchange.formats import FORMATS, import_architecture
+from baselines.exchange.formats import FORMATS, import_architecture, padding_note
 from baselines.registry import own_file
 from baselines.spec import BaselineSpec, Provenance, write_spec
 from baselines.views import spec as view
@@ -35,4 +35,12 @@ def run(arguments: argparse.Namespace) -> None:
     source = f"mnas import {arguments.file.name} (format {arguments.format})"
     spec = BaselineSpec(arguments.name, architecture, Provenance(source))
     file = own_file(spec.name)
-    view.show_written(spec, file, new=write_spec(spec, file), as_json=arguments.json)
+    note = padding_note(architecture)
+    view.show_written(
+        spec,
+        file,
+        new=write_spec(spec, file),
+        as_json=arguments.json,
+        extra=[note] if note else [],
+        extra_data={"notes": [note] if note else []},
+    )

@@ -17,6 +17,7 @@ from typing import Any
 from baselines.exchange.tensorflow import TensorFlowNetwork, from_tensorflow, to_tensorflow
 from baselines.exchange.timm import TimmNetwork, from_timm, to_timm
 from baselines.exchange.torchvision import TorchvisionNetwork, from_torchvision, to_torchvision
+from baselines.registry import PACKAGED, load
 from search_spaces.architecture import Architecture
 from search_spaces.errors import FieldError, unknown_name
 from search_spaces.serialization import architecture_to_dict, from_dict, to_dict
@@ -66,6 +67,30 @@ def import_architecture(document: object, name: str) -> Architecture:
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     return FORMATS[name].read(from_dict(FORMATS[name].document, document))
+
+
+# What pads in each of the two ways.
+_PADS = {
+    "symmetric": "torchvision and timm's networks without tf_",
+    "same": "TensorFlow and timm's tf_ networks",
+}
+
+
+def padding_note(architecture: Architecture) -> str | None:
+    """A line if a network is a packaged one with the other padding, which shapes do not show; else None."""
+    for file in sorted(PACKAGED.glob("*.yaml")):
+        packaged = load(file.stem).architecture
+        parts = ("stem", "stages", "head", "activation")
+        equal = all(getattr(architecture, name) == getattr(packaged, name) for name in parts)
+        if equal and architecture.padding != packaged.padding:
+            ours, theirs = (
+                f"{padding}, as in {_PADS[padding]}" for padding in (architecture.padding, packaged.padding)
+            )
+            return (
+                f"Padding: {ours}; {file.stem} has {theirs}. Shapes and cost are equal, but weights that were trained "
+                "with one see shifted features with the other."
+            )
+    return None
 
 
 def _first_difference(path: str, a: Any, b: Any) -> tuple[str, Any, Any]:

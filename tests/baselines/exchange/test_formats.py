@@ -14,7 +14,7 @@ import torch
 from hypothesis import assume, given, settings
 
 from baselines import load, names
-from baselines.exchange.formats import FORMATS, export_architecture, import_architecture
+from baselines.exchange.formats import FORMATS, export_architecture, import_architecture, padding_note
 from baselines.exchange.weights import load_weights, save_weights
 from baselines.registry import PACKAGED
 from search_spaces import Architecture, ConvBlock, FieldError, MnasError, Stage, StageSpace, architecture_cost
@@ -58,7 +58,9 @@ def test_any_architecture_survives_a_round_trip_or_is_refused_by_field(name: str
 
 @settings(max_examples=100)
 @given(architecture=architectures)
-def test_timm_supports_all_but_pool_skips_and_other_stems_and_heads(architecture: Architecture) -> None:
+def test_timm_supports_all_but_pool_skips_rounded_channels_and_other_stems_and_heads(
+    architecture: Architecture,
+) -> None:
     assume(all(stage.block.skip != "pool" for stage in architecture.stages))
     net = replace(
         architecture,
@@ -66,7 +68,12 @@ def test_timm_supports_all_but_pool_skips_and_other_stems_and_heads(architecture
         stem=replace(architecture.stem, stride=2),
         head=replace(architecture.head, kernel_size=1, stride=1),
     )
-    assert through(net, "timm") == net
+    expanded = [block.hidden_channels for block in net.blocks if getattr(block.block, "expand_ratio", 1) > 1]
+    if any(hidden % 8 for hidden in expanded):
+        with pytest.raises(FieldError, match=r"stages\[\d\]\.expand_ratio: \d+ expanded channels are no multiple of 8"):
+            through(net, "timm")
+    else:
+        assert through(net, "timm") == net
 
 
 def test_published_strings() -> None:
@@ -147,6 +154,123 @@ def test_timm_builds_the_same_network(timm: Any, tmp_path: Path, name: str) -> N
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
     save_weights(ours, tmp_path / "ours.pth", "timm")
     theirs.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True))
+
+
+LITE = [f"efficientnet_lite{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_lite_networks_of_timm_without_tf(timm: Any, tmp_path: Path, name: str) -> None:
+    """Their padding and epsilon are not those of the released networks; with both, logits are timm's own."""
+    import timm.models.efficientnet as zoo
+
+    torch.manual_seed(0)
+    theirs, released = getattr(zoo, name)().eval(), load(name).architecture
+    document = export_architecture(released, "timm")
+    for key in ("pad_type", "bn_eps", "bn_momentum"):
+        del document[key]
+    found = import_architecture({**document, "num_classes": theirs.num_classes}, "timm")
+    assert (found.padding, found.bn_eps) == ("symmetric", 1e-5)
+    ours = build_network(found).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    load_weights(ours, tmp_path / "theirs.pth")
+    images = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        expected, logits = theirs(images), ours(images)
+    assert (logits - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", [*LITE, "efficientnet_b0", "mobilenet_v2", "mnasnet_a1", "tinynet_c"])
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_a_packaged_network_with_the_other_padding_is_named(name: str, form: str) -> None:
+    packaged = load(name).architecture
+    assert padding_note(through(packaged, form)) is None
+    other = replace(packaged, padding={"same": "symmetric", "symmetric": "same"}[packaged.padding], num_classes=7)
+    note = padding_note(through(other, form))
+    assert note is not None
+    assert note.startswith(f"Padding: {other.padding}, as in ")
+    assert f"; {name} has {packaged.padding}, as in " in note
+    assert padding_note(replace(other, stem=replace(other.stem, out_channels=72))) is None
+
+
+# What a document of timm may say besides, changing nothing, and what it may say that networks do not have here.
+SAME_FOR_TIMM: list[dict[str, Any]] = [
+    {"in_chans": 3, "output_stride": 32, "global_pool": "avg", "fix_stem": True},
+    {"fix_stem": False, "norm_layer": None, "se_layer": None, "aa_layer": None},
+    {"norm_layer": "BatchNorm2d", "se_layer": "SqueezeExcite", "round_chs_fn": "round_channels"},
+    {"channel_multiplier": 1.0, "depth_multiplier": 1, "experts_multiplier": 1, "group_size": None},
+    {"norm_layer": "batchnorm", "output_stride": 64},
+]
+
+
+@pytest.mark.parametrize("added", SAME_FOR_TIMM)
+def test_arguments_of_timm_that_say_what_networks_have(added: dict[str, Any]) -> None:
+    for name in ("efficientnet_b0", "efficientnet_lite2", "mnasnet_a1"):
+        architecture = load(name).architecture
+        document = export_architecture(architecture, "timm")
+        assert not set(added) & set(document)
+        assert import_architecture({**document, **added}, "timm") == architecture
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ({"in_chans": 1}, "in_chans: 1 cannot be imported: networks have 3 input channels here; remove it"),
+        ({"in_chans": "RGB"}, "in_chans: 'RGB' is not an integer"),
+        ({"output_stride": 16}, r"output_stride: 16 cannot be imported: networks have their strides \(32\)"),
+        ({"norm_layer": "groupnorm"}, "norm_layer: 'groupnorm' cannot be imported: networks have batch norm"),
+        ({"aa_layer": "blurpc"}, "aa_layer: 'blurpc' cannot be imported: networks have no blur"),
+        ({"se_layer": "eca"}, "se_layer: 'eca' cannot be imported: networks have timm's SqueezeExcite"),
+        ({"round_chs_fn": "mine"}, "round_chs_fn: 'mine' cannot be imported"),
+        ({"round_chs_fn": "round_channels", "stem_size": 30}, r"stem\.out_channels: 30 is not a multiple of 8"),
+        ({"global_pool": "max"}, "global_pool: 'max' cannot be imported: networks have average pooling"),
+        ({"channel_multiplier": 1.1}, r"channel_multiplier: 1\.1 cannot be imported"),
+        ({"depth_multiplier": 1.2}, r"depth_multiplier: 1\.2 cannot be imported"),
+        ({"group_size": 8}, "group_size: 8 cannot be imported: networks have depthwise convolutions"),
+    ],
+)
+def test_arguments_of_timm_that_networks_do_not_have(added: dict[str, Any], message: str) -> None:
+    document = export_architecture(load("efficientnet_b0").architecture, "timm")
+    with pytest.raises(FieldError, match=message) as error:
+        import_architecture({**document, **added}, "timm")
+    assert "\n" not in str(error.value)
+
+
+WORDS = {
+    "ir": (["a1", "p1", "fc0", "d0", "gs1", "nsw"], ["a3", "p3", "fc24", "d1", "cc4", "gs8", "gs0", "nre", "nxx"]),
+    "ds": (["a1", "p1", "d0", "gs1", "nsw"], ["p3", "d1", "gs8", "nhs", "nr6"]),
+    "cn": (["gs0", "nsw", "e1", "p1"], ["gs1", "gs8", "nmi"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_words_of_block_strings(timm: Any, kind: str) -> None:
+    """Words that are accepted change nothing in timm's network either."""
+    plain = {"ir": "ir_r2_k3_s1_e6_c16", "ds": "ds_r2_k3_s1_c16", "cn": "cn_r2_k3_s1_c16_skip"}[kind]
+    base = {"arch_def": [[plain]], "act_layer": "swish", "bn_eps": 1e-3, "bn_momentum": 0.1, "img_size": 32}
+    expected, shapes = import_architecture(base, "timm"), [tuple(p.shape) for p in timm(base).parameters()]
+    same, others = WORDS[kind]
+    for word in same:
+        document = {**base, "arch_def": [[f"{plain}_{word}"]]}
+        assert import_architecture(document, "timm") == expected
+        network = timm(document)
+        assert [tuple(parameter.shape) for parameter in network.parameters()] == shapes
+        assert str(network.blocks) == str(timm(base).blocks)
+    for word in others:
+        with pytest.raises(FieldError, match=rf"arch_def\[0\]\[0\]: {word} in .* cannot be imported: networks have"):
+            import_architecture({**base, "arch_def": [[f"{plain}_{word}"]]}, "timm")
+
+
+@pytest.mark.parametrize(("channels", "ratio"), [(20, 3), (12, 3), (20, 6), (12, 6), (28, 3), (24, 5), (12, 2)])
+def test_channels_that_timm_would_round(timm: Any, channels: int, ratio: int) -> None:
+    strings = [[f"ds_r1_k3_s1_c{channels}"], [f"ir_r1_k3_s1_e{ratio}_c16"]]
+    document = {"arch_def": strings, "bn_eps": 1e-3, "bn_momentum": 0.1, "act_layer": "relu", "img_size": 32}
+    theirs = sum(parameter.numel() for parameter in timm(document).parameters())
+    if channels * ratio % 8:
+        with pytest.raises(FieldError, match=r"stages\[1\]\.expand_ratio: \d+ expanded channels are no multiple of 8"):
+            import_architecture(document, "timm")
+    else:
+        assert architecture_cost(import_architecture(document, "timm")).params == theirs
 
 
 @pytest.mark.parametrize("letter", "abcde")
