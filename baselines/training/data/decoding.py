@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import io
 import math
+import re
 import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.errors import MnasError
+from baselines.notices import say
+from search_spaces.errors import MnasError, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,8 +63,6 @@ def opened(source: Path | bytes, name: str) -> Iterator[Image]:
     """
     from PIL import Image
 
-    # Pillow warns of images that it could still decode; our own limit decides.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     with reading(name), Image.open(stream, formats=FORMATS) as image:
         pixels = _pixels(image)
@@ -124,7 +125,7 @@ def eight_bits(values: NDArray[Any], scales: Sequence[float]) -> Pixels:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises inside into an `OSError` that names the image.
+    """Turn whatever Pillow raises inside into an `OSError` that names the image; say once what it warns of.
 
     Raises:
         MnasError: the error is temporary (`TEMPORARY_ERRORS`), so the image must not be skipped.
@@ -132,9 +133,54 @@ def reading(name: str) -> Iterator[None]:
     from PIL import Image
 
     kinds = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError)
+    _catch_warnings()
+    outer, _READ.name = getattr(_READ, "name", None), name
     try:
         yield
     except (*kinds, RuntimeError, struct.error, Image.DecompressionBombError) as error:
         if getattr(error, "errno", None) in TEMPORARY_ERRORS:
             raise MnasError(f"data: {name} cannot be read now ({error}); restore it or remove it") from None
         raise OSError(f"{name} cannot be read ({error})") from None
+    finally:
+        _READ.name = outer
+
+
+# The image that each thread reads, and the kinds of warnings that were said.
+_READ = threading.local()
+_SAID: set[str] = set()
+_SAYING = threading.Lock()
+
+
+def _catch_warnings() -> None:
+    """Have each kind of warning said once, for the first image; those outside of `reading` are shown as before.
+
+    Pillow warns of every image anew (damaged EXIF, say), and numbers in the text make each warning another one. Filters
+    are set only here: whenever one is set, Python forgets what it has shown.
+    """
+    from PIL import Image
+
+    shown = warnings.showwarning
+    if getattr(shown, "of_images", False):
+        return
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        name = getattr(_READ, "name", None)
+        if name is None:
+            shown(message, category, *place, **options)
+        elif parent_process() is None:  # readers read what was read through before they were started
+            _say_once(name, str(message))
+
+    show.of_images = True  # type: ignore[attr-defined]
+    warnings.filterwarnings("default", module=r"PIL\.")
+    # Pillow warns of images that it could still decode; our own limit decides.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.showwarning = show
+
+
+def _say_once(name: str, text: str) -> None:
+    """Say what Pillow warns of, unless it was said with other numbers before."""
+    kind = re.sub(r"\d+", "", text)
+    with _SAYING:
+        if kind not in _SAID:
+            _SAID.add(kind)
+            say(f"data: {name}: {one_line(text)} (a warning of Pillow, said for the first such image only)")
