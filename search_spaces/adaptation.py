@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from search_spaces.architecture import Architecture, check_number, round_filters
+from search_spaces.architecture import Architecture, Stage, check_number, round_filters
 
 # Below this side, in pixels, the stem keeps the resolution: B0 halves five times, which turns 32 px into one pixel.
 SMALL_SIDE = 64
+# Below this side, and down to that one, the first stages keep it too, as far as needed: B0 halves four times after its
+# stem. Source of the order, stem first and then the first stages: kuangliu/pytorch-cifar models/mobilenetv2.py.
+TINY_SIDE, LEAST_SIDE = 16, 8
 
 
 def adapted(
@@ -20,7 +24,8 @@ def adapted(
     """Return the architecture for another resolution, number of classes, width or activation.
 
     Where a resolution below `SMALL_SIDE` pixels is given, the stem's stride is 1, as is usual for CIFAR, so B0 at 32 px
-    ends with maps of 2 x 2. A network that keeps its own resolution keeps its stem.
+    ends with maps of 2 x 2. From `LEAST_SIDE` to below `TINY_SIDE` pixels, as many of the first stages as necessary
+    have stride 1 too, so B0 at 8 px ends with one pixel. A network that keeps its own resolution keeps its strides.
     The width multiplies the channels of stem, stages and head, rounded as in compound scaling.
 
     Args:
@@ -41,6 +46,7 @@ def adapted(
         resolution=architecture.resolution if resolution is None else resolution,
         num_classes=architecture.num_classes if num_classes is None else num_classes,
         stem=stem,
+        stages=_at_side(architecture, resolution),
         activation=architecture.activation if activation is None else activation,
     )
     if width == 1:
@@ -51,3 +57,15 @@ def adapted(
         stages=tuple(replace(stage, out_channels=round_filters(stage.out_channels, width)) for stage in changed.stages),
         head=replace(changed.head, out_channels=round_filters(changed.head.out_channels, width)),
     )
+
+
+def _at_side(architecture: Architecture, resolution: int | None) -> tuple[Stage, ...]:
+    """The stages, the first of them with stride 1 where the side is tiny and all strides would leave no pixel."""
+    stages = list(architecture.stages)
+    if resolution is None or not LEAST_SIDE <= resolution < TINY_SIDE:
+        return architecture.stages
+    for index, stage in enumerate(stages):
+        if architecture.head.stride * math.prod(stage.stride for stage in stages) <= resolution:
+            break
+        stages[index] = replace(stage, stride=1)
+    return tuple(stages)

@@ -192,7 +192,16 @@ def trained_subject(subject: Subject, data: ImageData, options: TrainingOptions)
     architecture = adapted(subject.architecture, given, len(data.classes), options.width, options.activation)
     if architecture == subject.architecture:
         return subject
-    return BaselineSpec(subject.name, architecture, Provenance(f"{subject.name}, adapted to its images by mnas train"))
+    source = f"{subject.name}, adapted to its images by mnas train{_strides_text(subject.architecture, architecture)}"
+    return BaselineSpec(subject.name, architecture, Provenance(source))
+
+
+def _strides_text(given: Architecture, adapted: Architecture) -> str:
+    """What became of the strides of stages; empty if nothing did."""
+    pairs = zip(given.stages, adapted.stages, strict=True)
+    changed = [f"stages.{index}" for index, (old, new) in enumerate(pairs) if old.stride != new.stride]
+    why = f"since {adapted.resolution} px cannot be halved as often"
+    return f"; stride 1 in {' and '.join(changed)}, {why}" if changed else ""
 
 
 def enlargement(name: str, resolution: int, sides: tuple[int, ...]) -> str | None:

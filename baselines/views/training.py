@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from baselines.comparators import Subject, counts_of
 from baselines.notices import has_terminal, notices, say
+from baselines.spec import BaselineSpec
 from baselines.text import command, counted, macs_text, points
 from baselines.training.settings import TrainingSettings, enlargement, network_of
 from baselines.views.evaluation import data_lines, flip_lines, skipped_lines, summary
 from baselines.views.terminal import Table, labelled, pointer
+from search_spaces.adaptation import TINY_SIDE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 def _network_text(subject: Subject) -> str:
     network = network_of(subject)
     return f"{subject.name} at {network.resolution} px: {macs_text(counts_of(network)[0])} MACs"
+
+
+def _stride_lines(subject: Subject) -> list[RenderableType]:
+    """A line with what became of a network for tiny images, whose stages may have other strides."""
+    if isinstance(subject, BaselineSpec) and subject.architecture.resolution < TINY_SIDE:
+        return [labelled("Network:", f"{subject.provenance.source}.")]
+    return []
 
 
 def _batch_text(settings: TrainingSettings) -> str:
@@ -50,6 +59,7 @@ def started_text(
     enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
     return [
         labelled("Training", _network_text(subject)),
+        *_stride_lines(subject),
         *([*data_lines(data), *flip_lines(data, settings.recipe)] if data is not None else []),
         f"{epochs}, {_batch_text(settings)}, seed {settings.seed}{threads}, into {folder}",
         *([f"{enlarged}."] if enlarged else []),
@@ -97,6 +107,7 @@ def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, da
             table.add_row(name, f"{size / 1e9:.2f}")
     lines: list[RenderableType] = [
         labelled("Training", _network_text(subject)),
+        *_stride_lines(subject),
         *data_lines(data),
         *flip_lines(data, settings.recipe),
         table,

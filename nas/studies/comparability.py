@@ -58,6 +58,8 @@ def _reasons(
         yield f"--activation {options.activation} replaces that of both", "remove --activation"
     if first.stem.stride != second.stem.stride:
         yield f"the stem's stride is 1 at {side} px", "use a larger --resolution"
+    if [stage.stride for stage in first.stages] != [stage.stride for stage in second.stages]:
+        yield f"the first stages have stride 1 at {side} px", "use a larger --resolution"
     if gone & {"stem", "stages", "head"} and options.width != 1:
         yield f"--width {options.width:g} rounds both to the same channels", "use another --width"
     if replaced := gone & set(RECIPE_FIELDS):

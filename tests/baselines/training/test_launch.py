@@ -37,7 +37,7 @@ from baselines.training.launch import planned
 from baselines.training.recipe import load_recipe
 from baselines.training.settings import TrainingOptions, check_devices, network_of, trained_subject
 from nas.__main__ import main
-from search_spaces import FieldError, MnasError
+from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
 from tests.baselines.training.images import COLOURS, pixels, write_folders
 from tests.baselines.training.interrupted import check_interrupted_and_resumed
@@ -198,7 +198,7 @@ def test_invalid_input_is_refused(images: Path, tmp_path: Path, capsys: pytest.C
     for arguments, message in (
         (("efficientnet_b0",), "train: expected SPEC and --data"),
         (("efficientnet_b0", "--data", "nowhere"), "data: nowhere not found"),
-        (("efficientnet_b0", *data, "--resolution", "8"), "resolution: 8 is smaller than the network's total stride"),
+        (("efficientnet_b0", *data, "--resolution", "7"), "resolution: 7 is smaller than the network's total stride"),
         (("efficientnet_b0", *data, "--resolution", "mine"), "resolution: 'mine': expected a number of pixels, such"),
         (("efficientnet_b0", *data, "--activation", "swich"), "unknown activation 'swich'; did you mean 'swish'?"),
         (("efficientnet_b0", *data, "--precision", "fp8"), "unknown precision 'fp8'"),
@@ -357,6 +357,26 @@ def test_a_training_at_the_networks_own_side(images: Path, capsys: pytest.Captur
     assert "mine is trained at 24 px on images of 16 px: enlarged images carry no new" in capsys.readouterr().out
     subject, settings = read_training(Path("t"))
     assert (network_of(subject).resolution, settings.sides) == (24, (16, 16, 16))
+
+
+@pytest.mark.parametrize(("side", "strides"), [(8, [1, 1, 2, 2, 1, 2, 1]), (16, [1, 2, 2, 2, 1, 2, 1])])
+@pytest.mark.usefixtures("images")
+def test_a_training_on_tiny_images(side: int, strides: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    """Which strides the network lost is said first, stored, and said again when the training is resumed."""
+    write_folders(Path("tiny"), count=60, side=side)
+    assert main(["train", "efficientnet_b0", "--data", "tiny", *OPTIONS, "--out", "t"]) == 0
+    said = "; stride 1 in stages.1, since 8 px cannot be halved as often."
+    first = " ".join(capsys.readouterr().out.partition("Images:")[0].split())
+    assert (said in first) == (side == 8)
+    network = network_of(read_training(Path("t"))[0])
+    assert isinstance(network, Architecture)
+    assert (network.stem.stride, [stage.stride for stage in network.stages]) == (1, strides)
+    assert main(["evaluate", "t", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 18
+    assert main(["train", "--resume", "t"]) == 0
+    assert (said in " ".join(capsys.readouterr().out.split())) == (side == 8)
+    assert main(["train", "efficientnet_b0", "--data", "tiny", *OPTIONS, "--plan"]) == 0
+    assert (said in " ".join(capsys.readouterr().out.split())) == (side == 8)
 
 
 def test_images_that_were_moved(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,8 +97,8 @@ def test_adapting_without_options_changes_nothing() -> None:
     assert adapted(b0, activation="relu") == replace(b0, activation="relu")
     assert adapted(b0) == b0
     assert adapted(b0, 64).stem == b0.stem
-    with pytest.raises(FieldError, match="resolution: 8 is smaller than the network's total stride of 16"):
-        adapted(b0, 8)
+    with pytest.raises(FieldError, match="resolution: 7 is smaller than the network's total stride of 16"):
+        adapted(b0, 7)
 
 
 @pytest.mark.parametrize(

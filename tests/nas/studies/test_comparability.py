@@ -53,6 +53,16 @@ def test_networks_that_become_the_same(values: dict[str, Any], options: dict[str
     assert why in str(error.value)
 
 
+@pytest.mark.parametrize("side", [8, 12, 15])
+def test_networks_that_differ_in_a_stride_that_tiny_images_take_away(side: int) -> None:
+    flat = replace(B0, stages=(B0.stages[0], replace(B0.stages[1], stride=1), *B0.stages[2:]))
+    chosen = ComparisonOptions(resolution=side)
+    pair = [spec("x"), spec("y", stages=flat.stages)]
+    with pytest.raises(MnasError, match=rf"the first stages have stride 1 at {side} px; use a larger --resolution"):
+        check_distinct(pair, [trained(one, chosen, side) for one in pair], chosen)
+    check_distinct(pair, [trained(one, chosen, 16) for one in pair], chosen)
+
+
 def test_networks_that_differ_in_their_regularisation_are_compared() -> None:
     """Unless the recipe sets it; the counts of the two are equal."""
     pair = [spec("x"), spec("y", dropout=0.5)]
