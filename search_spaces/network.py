@@ -1,242 +1,103 @@
-"""`build_network`: turn an `Architecture` into a ``torch.nn.Module``.
+"""`build_network` and `build_features`: turn an `Architecture` into a ``torch.nn.Module``.
 
 Module paths equal the layer names in `search_spaces.cost`, so the table of any other counter can be compared with ours.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache, partial
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
-from torch.nn.functional import conv2d, pad
-from torch.nn.grad import conv2d_input
 
-from search_spaces.architecture import Architecture, Block, BlockShape, ConvBlock, ConvLayer, MBConv
+from search_spaces.architecture import MAX_CLASSES, Architecture, check_int
+from search_spaces.errors import FieldError, shorten
+from search_spaces.layers import BLOCK_MODULES, ConvNormAct, conv_layer, initialise
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": partial(nn.ReLU, inplace=True),
-    "relu6": partial(nn.ReLU6, inplace=True),
-    "swish": partial(nn.SiLU, inplace=True),
-    "hard_swish": partial(nn.Hardswish, inplace=True),
-    "gelu": nn.GELU,
-    "mish": partial(nn.Mish, inplace=True),
-}
-PUBLISHED_CLASSES = 1000
-"""Number of classes of ImageNet, for which the published initialisation was chosen."""
-SMALL_MAP = 4
-"""Side up to which the weight gradient of a depthwise convolution is computed here, in pixels."""
+OUTPUT_STRIDES = (2, 4, 8, 16, 32)
 
 
-def build_network(architecture: Architecture) -> Network:
-    """Return the network of an architecture in training mode, with initial weights as published (see `_initialise`).
+def build_network(architecture: Architecture, output_stride: int | None = None) -> Network:
+    """Return the network of an architecture in training mode, with initial weights as published (see `initialise`).
 
     Its input is a float tensor of shape (N, 3, H, W). H and W may be any size from the total stride up; `resolution` is
     only the size at which the cost is counted. Its output is the logits, of shape (N, num_classes).
+
+    Args:
+        architecture: architecture to build.
+        output_stride: most that a side of the image is divided by, one of `OUTPUT_STRIDES`. Strides that would exceed
+            it become 1, and the layers after them dilate instead, as in timm and DeepLab (arXiv 1606.00915, section
+            3.1). Weights and their names stay the same, and so do skips. The architecture's cost is that of the network
+            with its strides; dilated, its MACs and activations are those of the architecture with these strides at 1.
+
+    Raises:
+        FieldError: the output stride is not one of `OUTPUT_STRIDES`.
     """
-    network = Network(architecture)
-    network.apply(_initialise)
+    network = Network(architecture, output_stride)
+    network.apply(initialise)
     return network
 
 
-class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding: output side ceil(input / stride), any odd pixel added at the end."""
+def build_features(
+    architecture: Architecture, out_indices: int | Iterable[int] | None = None, output_stride: int | None = None
+) -> FeatureNetwork:
+    """Return the stem and the stages of a network as a module that returns feature maps, with initial weights.
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        height, width = self._missing(inputs.shape[-2]), self._missing(inputs.shape[-1])
-        padded = pad(inputs, [width // 2, width - width // 2, height // 2, height - height // 2])
-        result: Tensor = self._conv_forward(padded, self.weight, self.bias)
-        return result
+    The maps are those of timm's ``features_only``: the last one at each resolution, by index from the largest. B0 has
+    five, at strides of 2, 4, 8, 16 and 32. The head and the classifier are left out, and so are stages after the last
+    map. Weights of a trained network load into it, with ``load_state_dict`` or with
+    `baselines.exchange.weights.load_weights`; those of layers that are left out are left aside.
 
-    def _missing(self, side: int) -> int:
-        """Pixels that a side lacks."""
-        kernel_size, stride = self.kernel_size[0], self.stride[0]
-        return max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+    Args:
+        architecture: architecture to build.
+        out_indices: indices of the maps to return, in this order; negative ones count from the end. A number stands for
+            that many of the last. By default all maps are returned.
+        output_stride: as for `build_network`. The maps are as many as without it, but not smaller.
 
-
-class DepthwiseConv2d(nn.Conv2d):
-    """Depthwise convolution with symmetric padding, which trains much faster on small maps on a CPU.
-
-    PyTorch's library takes about 40 ms for the gradient of the weights of one such layer on maps of 2 x 2 or 3 x 3
-    pixels, a hundred times as long as for everything else in it: half of a step for B0 at 20 px (LOG.md, "Training").
+    Raises:
+        FieldError: there is no map of an index, or the output stride is not one of `OUTPUT_STRIDES`.
     """
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        # TorchScript compiles only the first of these.
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            outputs: Tensor = self._conv_forward(inputs, self.weight, self.bias)
-        else:
-            outputs = self._forward(inputs)
-        return outputs
-
-    def _forward(self, inputs: Tensor) -> Tensor:
-        # A symbolic trace holds for maps of any size.
-        given: object = inputs
-        ours = not isinstance(given, Proxy) and self.training and inputs.device.type == "cpu"
-        if not ours or max(inputs.shape[-2:]) > SMALL_MAP:
-            unchanged: Tensor = self._conv_forward(inputs, self.weight, self.bias)
-            return unchanged
-        outputs: Tensor = _DepthwiseOnSmallMap.apply(inputs, self.weight, self.stride[0])  # type: ignore[no-untyped-call]
-        return outputs
+    features = FeatureNetwork(architecture, out_indices, output_stride)
+    features.apply(initialise)
+    return features
 
 
-class _DepthwiseOnSmallMap(torch.autograd.Function):
-    """A depthwise convolution whose weight gradient is a sum of products for each place in the kernel."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        ctx.stride = stride
-        return conv2d(inputs, weight, None, stride, weight.shape[-1] // 2, groups=len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        inputs, weight = ctx.saved_tensors
-        size, stride = weight.shape[-1], ctx.stride
-        of_inputs: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
-            inputs.shape, weight, gradient, stride, size // 2, groups=len(weight)
-        )
-        of_weight = torch.zeros_like(weight)
-        height, width = inputs.shape[-2:]
-        for row, (down, out_down) in enumerate(_overlaps(height, size, stride)):
-            for column, (across, out_across) in enumerate(_overlaps(width, size, stride)):
-                products = inputs[:, :, down, across] * gradient[:, :, out_down, out_across]
-                of_weight[:, 0, row, column] = products.sum((0, 2, 3))
-        return of_inputs, of_weight, None
-
-
-@cache
-def _overlaps(side: int, kernel_size: int, stride: int) -> tuple[tuple[slice, slice], ...]:
-    """For each place in a kernel, the input pixels that it meets in one dimension, and the output pixels it adds to."""
+def _strides(architecture: Architecture, output_stride: int | None) -> list[tuple[int, int]]:
+    """Stride and dilation of every block, and last of the head. Raises `FieldError` for an unknown output stride."""
+    if output_stride is not None and (type(output_stride) is not int or output_stride not in OUTPUT_STRIDES):
+        known = ", ".join(map(str, OUTPUT_STRIDES))
+        raise FieldError("output_stride", f"{shorten(output_stride)} is not one of {known}")
     found = []
-    for offset in range(-(kernel_size // 2), kernel_size // 2 + 1):
-        first = max(0, -(offset // stride))
-        last = min(-(-side // stride) - 1, (side - 1 - offset) // stride)
-        count = max(0, last - first + 1)
-        start = first * stride + offset if count else 0
-        found.append((slice(start, start + count * stride, stride), slice(first, first + count)))
-    return tuple(found)
+    reached, dilation = architecture.stem.stride, 1
+    for stride in (*(shape.stride for shape in architecture.blocks), architecture.head.stride):
+        if output_stride is not None and reached * stride > output_stride:
+            # The first layer at a stride of 1 still sees neighbours as far apart as before; those after it do not.
+            found.append((1, dilation))
+            dilation *= stride
+        else:
+            found.append((stride, dilation))
+            reached *= stride
+    return found
 
 
-class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, and (unless ``activation`` is False) an activation."""
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        groups: int = 1,
-        activation: bool = True,
-    ) -> None:
-        # Without a stride, SAME is symmetric.
-        same = architecture.padding == "same" and stride > 1
-        kind = SameConv2d if same else DepthwiseConv2d if groups > 1 else nn.Conv2d
-        padding = 0 if same else kernel_size // 2
-        convolution = kind(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups, bias=False)
-        norm = nn.BatchNorm2d(out_channels, eps=architecture.bn_eps, momentum=architecture.bn_momentum)
-        layers: list[nn.Module] = [convolution, norm]
-        if activation:
-            layers.append(_activation(architecture))
-        super().__init__(*layers)
-
-
-class SqueezeExcite(nn.Module):
-    """Channel gate: global mean, 1x1 reduce, activation, 1x1 expand, sigmoid, multiply. Keeps the shape (N, C, H, W).
-
-    Source: tensorflow/tpu efficientnet_model.py (both convolutions have a bias).
-    """
-
-    def __init__(self, architecture: Architecture, channels: int, squeeze_channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(channels, squeeze_channels, 1)
-        self.activation = _activation(architecture)
-        self.expand = nn.Conv2d(squeeze_channels, channels, 1)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        squeezed = inputs.mean((2, 3), keepdim=True)
-        gate = self.expand(self.activation(self.reduce(squeezed)))
-        return inputs * torch.sigmoid(gate)
-
-
-class DropConnect(nn.Module):
-    """In training, zero whole samples with probability ``rate`` and divide the others by ``1 - rate``."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return inputs
-        keep = 1 - self.rate
-        mask = torch.rand([inputs.shape[0], 1, 1, 1], device=inputs.device) < keep
-        return inputs * mask.to(inputs.dtype) / keep
-
-    def extra_repr(self) -> str:
-        return f"rate={self.rate:g}"
-
-
-class Residual(nn.Module):
-    """Base of the blocks: adds the skip, if any (the input, or its average over 3x3 pixels at the block's stride)."""
-
-    def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
-        super().__init__()
-        self.drop_connect = DropConnect(drop_connect) if shape.skip != "none" else None
-        self.pool = nn.AvgPool2d(3, shape.stride, 1, count_include_pad=False) if shape.skip == "pool" else None
-
-    def add_skip(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """Return ``outputs`` plus the skip from ``inputs``."""
-        if self.drop_connect is None:
-            return outputs
-        result: Tensor = self.drop_connect(outputs) + (inputs if self.pool is None else self.pool(inputs))
-        return result
-
-
-class MBConvBlock(Residual):
-    """One MBConv block: (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-
-    def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
-        super().__init__(architecture, shape, drop_connect)
-        layer = partial(ConvNormAct, architecture)
-        hidden = shape.hidden_channels
-        self.expand = layer(shape.in_channels, hidden, 1) if hidden != shape.in_channels else nn.Identity()
-        self.depthwise = layer(hidden, hidden, shape.block.kernel_size, shape.stride, groups=hidden)
-        self.se = _squeeze_excite(architecture, shape)
-        self.project = layer(hidden, shape.out_channels, 1, activation=False)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.add_skip(self.project(self.se(self.depthwise(self.expand(inputs)))), inputs)
-
-
-class ConvolutionBlock(Residual):
-    """One plain convolution block, with the same input and output shapes as `MBConvBlock`."""
-
-    def __init__(self, architecture: Architecture, shape: BlockShape, drop_connect: float) -> None:
-        super().__init__(architecture, shape, drop_connect)
-        kernel_size = shape.block.kernel_size
-        self.conv = ConvNormAct(architecture, shape.in_channels, shape.out_channels, kernel_size, shape.stride)
-        self.se = _squeeze_excite(architecture, shape)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.add_skip(self.se(self.conv(inputs)), inputs)
-
-
-_BLOCKS: dict[type[Block], type[Residual]] = {MBConv: MBConvBlock, ConvBlock: ConvolutionBlock}
-
-
-def _squeeze_excite(architecture: Architecture, shape: BlockShape) -> nn.Module:
-    if not shape.squeeze_channels:
-        return nn.Identity()
-    return SqueezeExcite(architecture, shape.hidden_channels, shape.squeeze_channels)
+def _stem_and_stages(
+    architecture: Architecture, strides: Sequence[tuple[int, int]], stages: int
+) -> tuple[ConvNormAct, nn.ModuleList]:
+    """The stem, and the first so many stages."""
+    stem = conv_layer(architecture, 3, architecture.stem)
+    built = [nn.Sequential() for _ in range(stages)]
+    blocks = architecture.blocks
+    for index, (shape, (stride, dilation)) in enumerate(zip(blocks, strides, strict=False)):
+        if shape.stage < stages:
+            # Linear in the block's index over all stages: 0 for the first block, (n - 1) / n of the rate for the last.
+            rate = architecture.drop_connect * index / len(blocks)
+            block = BLOCK_MODULES[type(shape.block)](architecture, replace(shape, stride=stride), rate, dilation)
+            built[shape.stage].append(block)
+    return stem, nn.ModuleList(built)
 
 
 @contextmanager
@@ -261,40 +122,68 @@ class Network(nn.Module):
     """The network of an `Architecture`; see `build_network`.
 
     Attributes:
-        architecture: architecture that the network was built from.
+        architecture: architecture that the network was built from; `reset_classifier` changes its number of classes.
         recompute: whether training keeps only the inputs of stem, blocks and head, and recomputes the rest during the
             backward pass (activation checkpointing). This takes less memory (`search_spaces.memory`) and about a third
             more time; gradients and statistics are the same.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, output_stride: int | None = None) -> None:
         super().__init__()
         self.architecture = architecture
         self.recompute = False
-        blocks = architecture.blocks
-        self.stem = _conv_layer(architecture, 3, architecture.stem)
-        stages = [nn.Sequential() for _ in architecture.stages]
-        for index, shape in enumerate(blocks):
-            # Linear in the block's index over all stages: 0 for the first block, (n - 1) / n of the rate for the last.
-            rate = architecture.drop_connect * index / len(blocks)
-            stages[shape.stage].append(_BLOCKS[type(shape.block)](architecture, shape, rate))
-        self.stages = nn.ModuleList(stages)
-        self.head = _conv_layer(architecture, blocks[-1].out_channels, architecture.head)
+        strides = _strides(architecture, output_stride)
+        self.stem, self.stages = _stem_and_stages(architecture, strides, len(architecture.stages))
+        head = replace(architecture.head, stride=strides[-1][0])
+        self.head = conv_layer(architecture, architecture.stages[-1].out_channels, head, strides[-1][1])
         self.dropout = nn.Dropout(architecture.dropout)
-        self.classifier = nn.Linear(architecture.head.out_channels, architecture.num_classes)
+        self.classifier: nn.Module = nn.Linear(architecture.head.out_channels, architecture.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        pooled = self.forward_features(images).mean((2, 3))
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the last feature map: the head's convolution after its batch norm and activation, as in timm.
+
+        Args:
+            images: images of shape (N, 3, H, W).
+
+        Returns:
+            A tensor of shape (N, C, h, w): C is ``architecture.head.out_channels``, and h and w are H and W divided by
+            the total stride (or by the output stride), rounded up at each layer.
+        """
         # TorchScript compiles only the first of these, which never recomputes.
         if torch.jit.is_scripting() or not self.recompute:  # type: ignore[attr-defined]
             features = self.stem(images)
             for stage in self.stages:
                 features = stage(features)
-            features = self.head(features)
+            result: Tensor = self.head(features)
         else:
-            features = self._recomputed(images)
-        pooled = features.mean((2, 3))
-        logits: Tensor = self.classifier(self.dropout(pooled))
-        return logits
+            result = self._recomputed(images)
+        return result
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier by a new one, with initial weights, and set the architecture's number of classes.
+
+        Args:
+            num_classes: number of classes, or 0 for no classifier, as in timm: the network then returns what the
+                classifier would get, the pooled features of shape (N, ``architecture.head.out_channels``), and its
+                architecture, which always has classes, stays as it is.
+
+        Raises:
+            FieldError: this is no number of classes.
+        """
+        check_int("num_classes", num_classes, 0, MAX_CLASSES)
+        if num_classes == 0:
+            self.classifier = nn.Identity()
+            return
+        weight = next(self.head.parameters())
+        classifier = nn.Linear(self.architecture.head.out_channels, num_classes)
+        initialise(classifier)
+        self.classifier = classifier.to(weight.device, weight.dtype)
+        self.architecture = replace(self.architecture, num_classes=num_classes)
 
     def _recomputed(self, images: Tensor) -> Tensor:
         """The features, with the input of each part kept only."""
@@ -316,27 +205,118 @@ class Network(nn.Module):
         return recomputed
 
 
-def _activation(architecture: Architecture) -> nn.Module:
-    return _ACTIVATIONS[architecture.activation]()
+@dataclass(frozen=True)
+class FeatureInfo:
+    """The feature maps of a network; methods and keys are those of timm's class of this name.
 
-
-def _conv_layer(architecture: Architecture, in_channels: int, layer: ConvLayer) -> ConvNormAct:
-    return ConvNormAct(architecture, in_channels, layer.out_channels, layer.kernel_size, layer.stride)
-
-
-def _initialise(module: nn.Module) -> None:
-    """Draw weights as tensorflow/tpu does: convolutions N(0, sqrt(2 / fan_out)), the classifier U(±1/sqrt(classes)).
-
-    TensorFlow's fan_out of a depthwise kernel is k*k; PyTorch's ``kaiming_normal_`` uses k*k*channels. A classifier of
-    fewer than 1000 classes, the published number, is drawn as for 1000: with 10 classes the formula gives weights ten
-    times as large, and training starts from confident wrong predictions (LOG.md, "Training").
+    Attributes:
+        info: for every map its ``index``, its channels (``num_chs``), the side of the image divided by that of the map
+            (``reduction``), and the path of the module that returns it (``module``).
+        out_indices: indices of the maps that are returned, in this order.
     """
-    if isinstance(module, nn.Conv2d):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Linear):
-        bound = 1 / math.sqrt(max(module.out_features, PUBLISHED_CLASSES))
-        nn.init.uniform_(module.weight, -bound, bound)
-        nn.init.zeros_(module.bias)
+
+    info: tuple[dict[str, Any], ...]
+    out_indices: tuple[int, ...]
+
+    def channels(self) -> list[int]:
+        """Channels of each returned map."""
+        return [self.info[index]["num_chs"] for index in self.out_indices]
+
+    def reduction(self) -> list[int]:
+        """Side of the image divided by that of each returned map, up to rounding."""
+        return [self.info[index]["reduction"] for index in self.out_indices]
+
+    def module_name(self) -> list[str]:
+        """Path of the module that returns each returned map."""
+        return [self.info[index]["module"] for index in self.out_indices]
+
+    def get_dicts(self, keys: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """What is known of each returned map, under these keys or all."""
+        wanted = ("index", "num_chs", "reduction", "module") if keys is None else tuple(keys)
+        return [{key: self.info[index][key] for key in wanted} for index in self.out_indices]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.info[index]
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+
+class FeatureNetwork(nn.Module):
+    """Stem and stages of a network, which return feature maps; see `build_features`.
+
+    Attributes:
+        architecture: architecture of the whole network.
+        feature_info: channels and strides of the maps.
+    """
+
+    def __init__(
+        self, architecture: Architecture, out_indices: int | Iterable[int] | None, output_stride: int | None
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        strides = _strides(architecture, output_stride)
+        levels = list(_levels(architecture, strides))
+        info = tuple(
+            {
+                "index": index,
+                "num_chs": channels,
+                "reduction": reduction,
+                "module": f"stages.{after - 1}" if after else "stem",
+            }
+            for index, (after, channels, reduction) in enumerate(levels)
+        )
+        self.feature_info = FeatureInfo(info, _chosen(out_indices, len(levels)))
+        # Number of stages before each returned map, and the place of each in their order.
+        after = [levels[index][0] for index in self.feature_info.out_indices]
+        self._after = sorted(set(after))
+        self._places = [self._after.index(number) for number in after]
+        self.stem, self.stages = _stem_and_stages(architecture, strides, self._after[-1])
+        self.register_load_state_dict_pre_hook(_leave_aside)  # type: ignore[no-untyped-call]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = self.stem(images)
+        maps: list[Tensor] = []
+        if 0 in self._after:
+            maps.append(features)
+        for index, stage in enumerate(self.stages):
+            features = stage(features)
+            if index + 1 in self._after:
+                maps.append(features)
+        return [maps[place] for place in self._places]
+
+
+def _levels(architecture: Architecture, strides: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The last map at each resolution: number of stages before it, its channels, and the image's side over its own."""
+    after, channels, reduction = 0, architecture.stem.out_channels, architecture.stem.stride
+    for shape, (stride, _) in zip(architecture.blocks, strides, strict=False):
+        # By the strides of the table, so that an output stride leaves the indices as they are.
+        if shape.stride > 1:
+            yield after, channels, reduction
+        after, channels, reduction = shape.stage + 1, shape.out_channels, reduction * stride
+    yield after, channels, reduction
+
+
+def _chosen(out_indices: int | Iterable[int] | None, count: int) -> tuple[int, ...]:
+    """The indices that were asked for, from 0. Raises `FieldError` for one that is not there."""
+    if out_indices is None:
+        return tuple(range(count))
+    if isinstance(out_indices, int):
+        check_int("out_indices", out_indices, 1, count)
+        return tuple(range(count - out_indices, count))
+    given = tuple(out_indices)
+    if not given:
+        raise FieldError("out_indices", f"() names no feature map; expected indices from {-count} to {count - 1}")
+    for place, index in enumerate(given):
+        check_int(f"out_indices[{place}]", index, -count, count - 1)
+    return tuple(index % count for index in given)
+
+
+def _leave_aside(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Remove weights of layers that the whole network has and this module does not, before it loads them."""
+    assert isinstance(module, FeatureNetwork)
+    absent = range(len(module.stages), len(module.architecture.stages))
+    parts = ("head.", "classifier.", *(f"stages.{index}." for index in absent))
+    for name in list(state_dict):
+        if name.startswith(tuple(prefix + part for part in parts)):
+            del state_dict[name]

@@ -29,6 +29,7 @@ SUITES = {
     # Every command is called as a person calls it; what it prints is what the views make.
     "tests/test_command.py": ("*.commands.*", "baselines.comparators", "nas.views.*", "scaling.views.*"),
     "tests/test_layering.py": ("search_spaces.lazily",),
+    "tests/search_spaces/test_network.py": ("search_spaces.layers",),
     "tests/baselines/exchange/test_formats.py": ("baselines.exchange.*",),
     "tests/baselines/exchange/test_weights.py": ("baselines.exchange.namings",),
     "tests/baselines/views/test_terminal.py": ("baselines.views.spec", "baselines.views.latency"),

@@ -45,8 +45,9 @@ def load_weights(
     """Load the weights in a file; the naming is detected, and so are wrappers and prefixes of the names.
 
     Args:
-        network: network of `search_spaces.network.build_network`, or any other module, whose weights then must have the
-            module's own names. Wrapped ones are unwrapped (`unwrapped`). It is unchanged if this raises.
+        network: network of `search_spaces.network.build_network`, or part of one (`build_features`, or without its
+            classifier), or any other module, whose weights then must have the module's own names. Wrapped ones are
+            unwrapped (`unwrapped`). It is unchanged if this raises.
         file: safetensors, or a .pth with a state dict, however nested. Code in a .pth is never executed.
         keep_classifier: whether to keep the network's classifier, for example for another number of classes.
         weights_of: ``ema`` for averaged weights or ``raw`` for those of the last step, where a file holds both; by
@@ -71,11 +72,28 @@ def load_weights(
     ours = _renamed(candidate, naming, names, file)
     # Names of this network, which may have compiled parts.
     expected = {without_wrappers(name): tensor for name, tensor in network.state_dict().items()}
+    ours, not_here = _without_absent_layers(ours, expected)
     ours = _completed(ours, expected, naming, file, keep_classifier=keep_classifier)
     network.load_state_dict({name: ours[without_wrappers(name)] for name in network.state_dict()})
-    for line in (*taken(candidate, [fit for fit, _, _ in fits], tensors, file), *_assumed(architecture, naming, file)):
+    said = taken(candidate, [fit for fit, _, _ in fits], tensors, file)
+    if not_here:
+        said.append(f"{file}: left aside, because this part of the network has no such layers: {', '.join(not_here)}")
+    for line in (*said, *_assumed(architecture, naming, file)):
         tell(line)
     return naming
+
+
+def _without_absent_layers(
+    ours: dict[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of layers that the network has, and the names of what it lacks: stages, head or classifier.
+
+    All names are those of the architecture's layers; the network may be a part of that.
+    """
+    layers = {name.rpartition(".")[0] for name in expected}
+    kept = {name: tensor for name, tensor in ours.items() if name.rpartition(".")[0] in layers}
+    absent = (name.split(".") for name in ours if name not in kept)
+    return kept, list(dict.fromkeys(".".join(words[: 2 if words[0] == "stages" else 1]) for words in absent))
 
 
 def _completed(
@@ -163,9 +181,9 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 def _architecture_of(network: nn.Module) -> Architecture | None:
     """The architecture that the network was built from; None for a module of another project."""
-    from search_spaces.network import Network
+    from search_spaces.network import FeatureNetwork, Network
 
-    return network.architecture if isinstance(network, Network) else None
+    return network.architecture if isinstance(network, Network | FeatureNetwork) else None
 
 
 def _module_names(architecture: Architecture, naming: str) -> dict[str, str]:

@@ -61,10 +61,12 @@ def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = 
         A tensor of shape (N, h, w), where h and w are the sides of the last feature map.
 
     Raises:
-        MnasError: the method is unknown, or captum is not installed.
+        MnasError: the method is unknown, captum is not installed, or the network has no classifier.
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
+    if not isinstance(network.classifier, torch.nn.Linear):
+        raise MnasError("network: it has no classifier, and maps are those of classes; use the network as trained")
     network.eval()
     if method == "grad-cam":
         try:

@@ -12,7 +12,8 @@ from torch import nn
 from baselines import load
 from search_spaces import Architecture, ConvBlock, ConvLayer, MBConv, Stage, StageSpace, layer_costs
 from search_spaces.adaptation import adapted
-from search_spaces.network import DepthwiseConv2d, DropConnect, MBConvBlock, Network, build_network
+from search_spaces.layers import DepthwiseConv2d, DropConnect, MBConvBlock
+from search_spaces.network import Network, build_network
 
 
 @pytest.fixture(scope="module")
