@@ -92,8 +92,10 @@ def _without_absent_layers(
     """
     layers = {name.rpartition(".")[0] for name in expected}
     kept = {name: tensor for name, tensor in ours.items() if name.rpartition(".")[0] in layers}
-    absent = (name.split(".") for name in ours if name not in kept)
-    return kept, list(dict.fromkeys(".".join(words[: 2 if words[0] == "stages" else 1]) for words in absent))
+    absent = {tuple(name.split(".")[: 2 if name.startswith("stages.") else 1]) for name in ours if name not in kept}
+    order = ("stem", "stages", "head", "classifier")
+    in_order = sorted(absent, key=lambda words: (order.index(words[0]), *map(int, words[1:])))
+    return kept, [".".join(words) for words in in_order]
 
 
 def _completed(
