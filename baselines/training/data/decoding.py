@@ -40,16 +40,19 @@ _ONE_LARGE = threading.Lock()
 Pixels = NDArray[np.uint8]
 
 
-def decode(source: Path | bytes, name: str = "") -> Pixels:
+def decode(source: Path | bytes, name: str = "", least: int | None = None) -> Pixels:
     """An image as uint8 of shape (height, width, 3), upright. Raises an `OSError` that names it.
 
     Args:
         source: image file, or its content.
         name: name for the message; by default the file's.
+        least: shorter side in pixels that is enough, to which a JPEG is decoded faster; None for all pixels.
     """
     with opened(source, name or str(source)) as image:
         if _pixels(image) > MAX_PIXELS:  # a JPEG
             image.draft(None, (math.isqrt(MAX_PIXELS * image.width // image.height), 1))
+        elif least is not None:
+            image.draft(None, (least, least))
         return pixels_of(image)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +47,13 @@ class ClassFolders:
     Attributes:
         classes: names of the classes, sorted.
         roots: folder of each part; ``split`` if it is not divided.
-        files: image files of each part, with the index of their class.
+        files: image files of each part as paths in its folder, with the index of their class.
         aside: what was left aside and why, for a person.
     """
 
     classes: tuple[str, ...]
     roots: Mapping[str, Path]
-    files: Mapping[str, Sequence[tuple[Path, int]]]
+    files: Mapping[str, Sequence[tuple[str, int]]]
     aside: tuple[str, ...]
 
 
@@ -90,7 +90,7 @@ def read_folders(folder: Path) -> ClassFolders:
             (file, label)
             for label, name in enumerate(classes)
             if (root / name).is_dir()
-            for file in sorted(_images(root / name, aside))
+            for file in sorted(_images(root, name, aside), key=lambda file: file.split(os.sep))
         ]
         if not files[part] and root != first:
             raise MnasError(f"data: {root} has no images; add some or remove the folder")
@@ -99,6 +99,19 @@ def read_folders(folder: Path) -> ClassFolders:
             f"data: {folder} has no images{_seen(folder)}; use a folder of class folders (docs/training.md)"
         )
     return ClassFolders(classes, roots, files, aside.lines())
+
+
+def files_near(folder: Path, wanted: Callable[[str], bool], depth: int = 2) -> list[Path]:
+    """The files with wanted names in a folder and in those in it, nearest first, then by name."""
+    files, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if wanted(entry.name) and entry.is_file():
+                files.append(folder / entry.name)
+            elif depth and not _is_added(entry.name) and entry.is_dir():
+                folders.append(folder / entry.name)
+    below = [file for inside in sorted(folders) for file in files_near(inside, wanted, depth - 1)]
+    return sorted(files) + sorted(below, key=lambda file: (len(file.parts), file))
 
 
 def _inner(folder: Path) -> Path:
@@ -178,29 +191,36 @@ class _Aside:
         return tuple(f"{counted(count, 'file')} {reason}" for reason, count in self._counts.most_common())
 
 
-def _images(folder: Path, aside: _Aside, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """The image files in a class folder and below; links to folders are followed, except to a folder around them."""
-    state = folder.stat()
+def _images(root: Path, inside: str, aside: _Aside, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """The image files in a class folder and below, as paths in the root.
+
+    Links to folders are followed, except to a folder around them.
+    """
+    state = os.stat(root / inside)
     here = (state.st_dev, state.st_ino)
     if here in above:
         return
-    for path in folder.iterdir():
-        suffix = path.suffix.lower()
-        if path.is_dir():
-            if _is_added(path.name):
-                aside.add(f"in {one_line(path.name)}", path)
+    with os.scandir(root / inside) as entries:
+        listed = list(entries)
+    for entry in listed:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        file = os.path.join(inside, entry.name)
+        is_link = entry.is_symlink()
+        if os.path.isdir(entry) if is_link else entry.is_dir():
+            if _is_added(entry.name):
+                aside.add(f"in {one_line(entry.name)}", Path(entry))
             else:
-                yield from _images(path, aside, (*above, here))
-        elif path.name.startswith("."):
-            aside.add("with hidden names", path)
-        elif suffix in SUFFIXES and path.is_file():
-            yield path
+                yield from _images(root, file, aside, (*above, here))
+        elif entry.name.startswith("."):
+            aside.add("with hidden names", Path(entry))
+        elif suffix in SUFFIXES and (os.path.isfile(entry) if is_link else entry.is_file()):
+            yield file
         elif suffix in FOREIGN:
-            aside.add(f"of the kind {suffix}, which is not decoded; convert them to JPEG or PNG", path)
-        elif path.is_symlink() and not path.exists():
-            aside.add("linked to nothing", path)
+            aside.add(f"of the kind {suffix}, which is not decoded; convert them to JPEG or PNG", Path(entry))
+        elif is_link and not os.path.exists(entry):
+            aside.add("linked to nothing", Path(entry))
         else:
-            aside.add(f"of the kind {one_line(suffix)}" if suffix else "without a suffix", path)
+            aside.add(f"of the kind {one_line(suffix)}" if suffix else "without a suffix", Path(entry))
 
 
 def _is_added(name: str) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from baselines.notices import say
 from baselines.owner import workplace
-from baselines.training.data.decoding import Pixels, decode, opened, reading
+from baselines.training.data.decoding import Pixels, decode, opened, pixels_of, reading
 from baselines.training.data.fit import WHOLE_SIDE, Sizes
 from search_spaces.errors import MnasError
 
@@ -47,11 +48,13 @@ class Look(NamedTuple):
     Attributes:
         width, height: sides of the upright image, in pixels.
         digest: BLAKE2 of its content as stored, 16 bytes.
+        pixels: the image itself if it is no larger than `PACKED_SIDE`, so that it need not be read again to be packed.
     """
 
     width: int
     height: int
     digest: bytes
+    pixels: Pixels | None = None
 
 
 def digest_of(content: bytes | memoryview) -> bytes:
@@ -86,6 +89,10 @@ class Images(Protocol):
     @digests.setter
     def digests(self, found: Digests) -> None: ...
 
+    def small(self, index: int, least: int) -> Pixels:
+        """One image, perhaps of fewer pixels, with sides of ``least`` or more unless it is smaller."""
+        ...
+
     def name(self, index: int) -> str:
         """Name of an image for messages."""
         ...
@@ -108,12 +115,12 @@ class Files:
 
     Args:
         root: folder that contains all files.
-        files: paths of the files.
-        shown: what stands for the root in messages, such as an archive that it was in; None for itself.
+        names: paths of the files in it.
+        shown: what that folder is called in messages; by default as it is.
     """
 
-    def __init__(self, root: Path, files: Sequence[Path], shown: Path | None = None) -> None:
-        self._root, self._files, self._shown = root, files, shown or root
+    def __init__(self, root: Path, names: Sequence[str], shown: Path | None = None) -> None:
+        self._root, self._names, self._shown = root, names, shown or root
         self.digests: Digests | None = None
 
     @property
@@ -121,39 +128,57 @@ class Files:
         """As `Images`."""
         return len(os.sched_getaffinity(0))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The values that readers in other processes need, which states of a hundred thousand files are not."""
+        return {name: value for name, value in vars(self).items() if name != "_states"}
+
+    @cached_property
+    def _states(self) -> list[os.stat_result]:
+        return [os.stat(self._path(index)) for index in range(len(self))]
+
     @property
     def identity(self) -> str:
         """As `Images`: made of the folder, and of names, sizes, times and permissions of the files."""
-        stats = [(str(file.relative_to(self._root)), file.stat()) for file in self._files]
-        files = [[name, stat.st_size, stat.st_mtime_ns, stat.st_mode] for name, stat in stats]
+        states = zip(self._names, self._states, strict=True)
+        files = [[name, state.st_size, state.st_mtime_ns, state.st_mode] for name, state in states]
         return json.dumps(["files", str(self._root.resolve()), files])
 
+    def _path(self, index: int) -> str:
+        return os.path.join(self._root, self._names[index])
+
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._names)
 
     def __getitem__(self, index: int) -> Pixels:
-        return decode(self._files[index])
+        return decode(Path(self._path(index)))
+
+    def small(self, index: int, least: int) -> Pixels:
+        """As `Images`."""
+        return decode(Path(self._path(index)), least=least)
 
     def name(self, index: int) -> str:
         """As `Images`."""
-        return str(self._shown / self.portable_name(index))
+        return os.path.join(self._shown, self._names[index])
 
     def portable_name(self, index: int) -> str:
         """As `Images`: path in the folder."""
-        return str(self._files[index].relative_to(self._root))
+        return self._names[index]
 
     def former_name(self, index: int) -> str:
         """As `Images`: path in the folder, and size of the file."""
-        return f"{self.portable_name(index)} {self._files[index].stat().st_size}"
+        return f"{self._names[index]} {self._states[index].st_size}"
 
     def look(self, index: int) -> Look:
-        """As `Images`; a JPEG is read to its end, but decoded at an eighth of its sides."""
+        """As `Images`; a large JPEG is read to its end, but decoded at an eighth of its sides."""
         from PIL import ImageOps
 
-        file = self._files[index]
-        with reading(str(file)):
-            content = file.read_bytes()
-        with opened(content, str(file)) as image:
+        file = self._path(index)
+        with reading(file):
+            content = Path(file).read_bytes()
+        digest = digest_of(content)
+        with opened(content, file) as image:
+            if max(image.size) <= PACKED_SIDE:
+                return look_at(pixels_of(image), digest)
             stored = image.size
             turned = image.getexif().get(ORIENTATION, 1) in TURNED
             image.draft(None, (1, 1))
@@ -164,7 +189,13 @@ class Files:
                 width, height = reversed(stored) if turned else stored
             else:
                 width, height = upright.size
-        return Look(width, height, digest_of(content))
+        return Look(width, height, digest)
+
+
+def look_at(pixels: Pixels, digest: bytes) -> Look:
+    """What is known of an image that was decoded."""
+    height, width = pixels.shape[:2]
+    return Look(width, height, digest, pixels if max(height, width) <= PACKED_SIDE else None)
 
 
 @dataclass(frozen=True)
@@ -184,6 +215,13 @@ class Subset:
 
     def __getitem__(self, index: int) -> Pixels:
         pixels: Pixels = self.images[int(self.rows[index])]
+        return pixels
+
+    def small(self, index: int, least: int) -> Pixels:
+        """As `Images`."""
+        if isinstance(self.images, np.ndarray):
+            return self[index]
+        pixels: Pixels = self.images.small(int(self.rows[index]), least)
         return pixels
 
     @property
@@ -213,14 +251,11 @@ class Survey:
     sizes: list[Sizes] = field(default_factory=list)
 
 
-def readable_images(
-    images: Images, labels: Labels, survey: Survey, progress: Callable[[str], None]
-) -> tuple[Any, Labels]:
-    """The images that can be read, and their labels; as one array if all are small and of one size.
+def readable_images(images: Images, survey: Survey, progress: Callable[[str], None]) -> tuple[Any, NDArray[np.int64]]:
+    """The images that can be read, as one array if all are small and of one size; and their indices among all.
 
     Args:
         images: all images.
-        labels: label of each image.
         survey: what was found, which is added to.
         progress: function that is called with a line of progress if this takes long.
     """
@@ -231,8 +266,8 @@ def readable_images(
     survey.skipped += [images.name(int(index)) for index in np.flatnonzero(sizes[:, 0] == 0)]
     survey.sizes.append(sizes[good])
     if packed is not None:
-        return packed, labels[good]
-    return images if len(good) == len(images) else Subset(images, good), labels[good]
+        return packed, good
+    return images if len(good) == len(images) else Subset(images, good), good
 
 
 # Sides of all images (0 and 0 for unreadable ones), digests, and the readable ones as an array if they are packed.
@@ -277,8 +312,9 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
             partial = None
             progress(f"{folder.parent} cannot be written ({error.strerror}), so images are checked every time")
         try:
-            sizes, digests = _look_through(images, progress)
-            packed = _pack(images, sizes, partial)
+            pack = _Pack(len(images), partial)
+            sizes, digests = _look_through(images, pack, progress)
+            packed = pack.finished()
             if partial is not None:
                 np.save(partial / SIZES, sizes)
                 np.save(partial / DIGESTS, digests)
@@ -294,37 +330,71 @@ def _check_images(images: Images, folder: Path, progress: Callable[[str], None])
     return sizes, digests.view("V16")[:, 0], packed
 
 
-def _pack(images: Images, sizes: NDArray[np.int32], folder: Path | None) -> Any:
-    """The readable images as one array, in a file of the folder if one is given; None if they are not to be packed.
+class _Pack:
+    """The images as one array, filled as they are looked at, as long as all are small, square and of one size.
 
-    Images that turn out to be unreadable get the size 0.
+    Args:
+        count: number of images, of which some may turn out to be unreadable.
+        folder: folder for the array's file; None to keep it in memory.
     """
-    good, side = np.flatnonzero(sizes[:, 0]), _packed_side(sizes)
-    if side is None:
-        return None
-    shape = (len(good), side, side, 3)
-    if folder is None:
-        packed = np.empty(shape, dtype=np.uint8)
-    else:
-        packed = np.lib.format.open_memmap(folder / PACKED, mode="w+", dtype=np.uint8, shape=shape)
-        with (folder / PACKED).open("r+b") as stream:  # on a full disk, writing to the map would kill the process
+
+    def __init__(self, count: int, folder: Path | None) -> None:
+        self._count, self._folder = count, folder
+        self._array: Any = None
+        self._used = 0
+        self._given_up = False
+
+    def add(self, images: Sequence[Pixels | None]) -> None:
+        """Add images, None for large ones."""
+        if self._given_up or not images:
+            return
+        shapes = {None if pixels is None else pixels.shape for pixels in images}
+        shape = shapes.pop()
+        if (
+            shapes
+            or shape is None
+            or shape[0] != shape[1]
+            or (self._array is not None and shape != self._array.shape[1:])
+        ):
+            self._given_up, self._array = True, None
+            if self._folder is not None:
+                (self._folder / PACKED).unlink(missing_ok=True)
+            return
+        if self._array is None:
+            self._array = self._new((self._count, *shape))
+        for pixels in images:
+            self._array[self._used] = pixels
+            self._used += 1
+
+    @property
+    def started(self) -> bool:
+        """Whether images have been small so far."""
+        return self._array is not None
+
+    def _new(self, shape: tuple[int, ...]) -> Any:
+        if self._folder is None:
+            return np.empty(shape, dtype=np.uint8)
+        file = self._folder / PACKED
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        with file.open("r+b") as stream:  # on a full disk, writing to the map would kill the process
             os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
-    count = 0
-    for index in map(int, good):
-        try:
-            packed[count] = images[index]
-        except OSError:
-            sizes[index] = 0
-        else:
-            count += 1
-    if isinstance(packed, np.memmap):
-        packed.flush()
-    packed.flags.writeable = False
-    return packed[:count]
+        return array
+
+    def finished(self) -> Any:
+        """The images that were added, not to be written to; None if they cannot be one array."""
+        if self._array is None:
+            return None
+        if isinstance(self._array, np.memmap):
+            self._array.flush()
+        self._array.flags.writeable = False
+        return self._array[: self._used]
 
 
-def _look_through(images: Images, progress: Callable[[str], None]) -> tuple[NDArray[np.int32], Pixels]:
-    """The two sides of each image, or 0 and 0 if it cannot be read: shape (N, 2); and its digest: shape (N, 16)."""
+def _look_through(images: Images, pack: _Pack, progress: Callable[[str], None]) -> tuple[NDArray[np.int32], Pixels]:
+    """Read each image once: its two sides, or 0 and 0 if it cannot be read (N, 2), and its digest (N, 16).
+
+    Those that can be read are added to the pack.
+    """
 
     def look(index: int) -> Look:
         try:
@@ -337,8 +407,11 @@ def _look_through(images: Images, progress: Callable[[str], None]) -> tuple[NDAr
     with ThreadPoolExecutor(images.threads) as pool:
         for start in range(0, len(images), BLOCK):
             block = range(start, min(start + BLOCK, len(images)))
-            found = list(pool.map(look, block) if images.threads > 1 else map(look, block))
+            # Decoding a small image takes less time than handing the interpreter's lock to another thread.
+            several = images.threads > 1 and not pack.started
+            found = list(pool.map(look, block) if several else map(look, block))
             sizes[start : block.stop] = [one[:2] for one in found]
+            pack.add([one.pixels for one in found if one.width])
             digests[start : block.stop] = np.frombuffer(b"".join(one.digest for one in found), np.uint8).reshape(-1, 16)
             if time.monotonic() - last_report >= PROGRESS_SECONDS:
                 progress(f"checked {block.stop:,} of {len(images):,} images; this is done once")

@@ -1,19 +1,21 @@
-"""Data sets of libraries, by name: Hugging Face ``datasets`` and torchvision."""
+"""Images of the data sets of libraries: rows that are decoded on access, and parts by their names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from inspect import signature
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.text import counted
 from baselines.training.data.decoding import decode, pixels_of, reading
-from baselines.training.data.images import Digests, Look, digest_of
-from search_spaces.errors import MnasError, not_installed, shorten, unknown_name
+from baselines.training.data.folders import PARTS, part_of
+from baselines.training.data.images import Digests, Look, digest_of, look_at
+from baselines.training.data.labels import classes_of
+from search_spaces.errors import MnasError, one_line
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Rows:
         column: column of the image in a row.
         sizes: sizes of the stored images in bytes; None for a data set that is the same everywhere.
         threads: number of threads that may read at once; 1, since a library need not be thread-safe.
+        kept: indices of the rows that are used; None for all.
         digests: as `baselines.training.data.images.Images`.
     """
 
@@ -37,129 +40,133 @@ class Rows:
     sizes: NDArray[np.int64] | None = None
     threads: int = 1
     digests: Digests | None = None
+    kept: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows if self.kept is None else self.kept)
+
+    def _row(self, index: int) -> int:
+        """The row of an image in the data set."""
+        return int(index if self.kept is None else self.kept[index])
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         return self._read(index)[1]
 
-    def _read(self, index: int) -> tuple[bytes | None, NDArray[np.uint8]]:
+    def small(self, index: int, least: int) -> NDArray[np.uint8]:
+        """As `baselines.training.data.images.Images`."""
+        return self._read(index, least)[1]
+
+    def _read(self, index: int, least: int | None = None) -> tuple[bytes | None, NDArray[np.uint8]]:
         """The content of an image's file, None if there is no file, and its pixels."""
         name = self.name(index)
         with reading(name):
-            found = self.rows[int(index)][self.column]
+            found = self.rows[self._row(index)][self.column]
             if not isinstance(found, dict):
                 return None, pixels_of(found)
             content: bytes = found["bytes"] if found["bytes"] is not None else Path(found["path"]).read_bytes()
-        return content, decode(content, name)
+        return content, decode(content, name, least)
 
     def name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
-        return f"image {index} of {self.title}"
+        return f"image {self._row(index)} of {self.title}"
 
     def portable_name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
-        return str(index)
+        return str(self._row(index))
 
     def former_name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""
-        return self.name(index) if self.sizes is None else f"{index} {self.sizes[index]}"
+        return self.name(index) if self.sizes is None else f"{self._row(index)} {self.sizes[self._row(index)]}"
 
     def look(self, index: int) -> Look:
         """As `baselines.training.data.images.Images`."""
         content, pixels = self._read(index)
-        height, width = pixels.shape[:2]
-        return Look(width, height, digest_of(pixels.tobytes() if content is None else content))
+        return look_at(pixels, digest_of(pixels.tobytes() if content is None else content))
 
 
-# Images and labels by name of the part.
-Parts = dict[str, tuple[Rows, NDArray[np.int64]]]
+@dataclass
+class Split:
+    """A part of a data set as a library has it.
 
-
-def read_hugging_face(name: str) -> tuple[Sequence[str], Parts]:
-    """Classes and parts of a data set of ``datasets``.
-
-    Args:
-        name: name on the hub, or a folder of the data set's files.
-
-    Raises:
-        MnasError: the data set cannot be loaded or used, or ``datasets`` is not installed.
+    Attributes:
+        images: its images.
+        labels: its labels, None where there is none.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise not_installed("data", "datasets", "hf") from None
-    try:
-        found = datasets.load_dataset(name)
-    except Exception as error:  # of the library, the network or the hub
-        raise MnasError(f"data: hf:{name} cannot be loaded ({shorten(str(error))}); check the name") from None
-    if "train" not in found:
-        raise MnasError(f"data: hf:{name} has no part train (only {', '.join(found)}); use another data set")
-    features = found["train"].features
-    image = next((key for key, kind in features.items() if type(kind).__name__ == "Image"), None)
-    label = next((key for key, kind in features.items() if type(kind).__name__ == "ClassLabel"), None)
-    if image is None or label is None:
-        raise MnasError(f"data: hf:{name}: expected a column of images and a column of classes; use another data set")
-    found = found.cast_column(image, datasets.Image(decode=False))  # only our formats are decoded
-    names = {"train": "train", "validation": "val", "valid": "val", "test": "test"}
-    parts = {
-        names[split]: (
-            Rows(
-                f"hf:{name} {split}", f"hf:{name} {split} {rows._fingerprint}", rows, image, _image_bytes(rows, image)
-            ),
-            _integers(rows[label]),
-        )
-        for split, rows in found.items()
-        if split in names and not {-1, None} & set(rows[label])  # a test part may have no labels
-    }
-    return features[label].names, parts
+
+    images: Rows
+    labels: Sequence[Any]
 
 
-def _image_bytes(rows: Any, column: str) -> NDArray[np.int64]:
-    """Size of each image of a data set of ``datasets``, without reading the images; 0 for images in files."""
-    import pyarrow.compute
+@dataclass
+class LibrarySet:
+    """Images of a library's data set.
 
-    lengths = pyarrow.compute.binary_length(pyarrow.compute.struct_field(rows.data.column(column), "bytes"))
-    sizes: NDArray[np.int64] = lengths.fill_null(0).to_numpy().astype(np.int64)
-    return sizes
-
-
-def read_torchvision(name: str, folder: Path) -> tuple[Sequence[str], Parts]:
-    """Classes and parts of a data set of torchvision, by the name of its class.
-
-    Args:
-        name: name of the class in ``torchvision.datasets``.
-        folder: folder that the data set is downloaded to.
-
-    Raises:
-        MnasError: the data set is unknown or cannot be loaded, or torchvision is not installed.
+    Attributes:
+        classes: names of the classes, in the order of the labels.
+        parts: images and labels by name of the part; ``split`` alone if the set is not divided.
+        aside: what was left aside and why, for a person.
+        notes: what was assumed, for a person.
+        written: whether these are digits or letters.
     """
-    from baselines.exchange.torchvision_import import import_torchvision
 
-    sets = import_torchvision().datasets
-    kind = getattr(sets, name, None)
-    if not isinstance(kind, type):
-        raise unknown_name("data set of torchvision", name, sets.__all__)
-    parts: Parts = {}
     classes: Sequence[str] = ()
-    for part in ("train", "test"):
-        # Older data sets take train=True, newer ones split="train".
-        choice: dict[str, Any] = (
-            {"split": part} if "split" in signature(kind).parameters else {"train": part == "train"}
-        )
-        try:
-            found = kind(str(folder), **choice, download=True)
-            labels = _integers(found.targets if hasattr(found, "targets") else (row[1] for row in found))
-            title = f"torchvision:{name} {part}"
-            parts[part] = (Rows(title, f"{title} {len(found)} in {folder}", found, 0), labels)
-        except Exception as error:  # of the network, or of a data set with other arguments
-            raise MnasError(
-                f"data: torchvision:{name} cannot be loaded ({shorten(str(error))}); use a folder of images"
-            ) from None
-        classes = classes or getattr(found, "classes", None) or [str(label) for label in range(max(labels) + 1)]
-    return classes, parts
+    parts: dict[str, tuple[Any, NDArray[np.int64]]] = field(default_factory=dict)
+    aside: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    written: bool = False
 
 
-def _integers(labels: Iterable[Any]) -> NDArray[np.int64]:
-    return np.fromiter(map(int, labels), dtype=np.int64)
+def fill(found: LibrarySet, source: str, splits: dict[str, Split], names: Sequence[str] | None) -> LibrarySet:
+    """Fill in classes and parts, without images that have no label and classes that have no images.
+
+    Args:
+        found: set to fill, in which something may have been left aside already.
+        source: source of the images, for messages.
+        splits: images and labels of each part.
+        names: names of the classes, if labels are indices of them.
+
+    Raises:
+        MnasError: a label is neither a text nor a whole number, or no image has one.
+    """
+    places = {
+        part: np.flatnonzero([label is not None for label in split.labels]).tolist() for part, split in splits.items()
+    }
+    labels = [splits[part].labels[place] for part in splits for place in places[part]]
+    if not labels:
+        raise MnasError(f"data: {source} has no image with a label; use another data set")
+    found.classes, indices = classes_of(source, labels, names)
+    if unused := [name for name in names or () if name not in found.classes]:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        found.aside.append(f"the class {one_line(unused[0], 30)}{more}, without images")
+    start = 0
+    for part, split in splits.items():
+        kept = places[part]
+        if len(kept) < len(split.labels):
+            found.aside.append(f"{counted(len(split.labels) - len(kept), 'image')} of {part} without a label")
+            split.images.kept = np.array(kept, dtype=np.int64)
+        if kept:
+            found.parts[part] = (split.images, indices[start : start + len(kept)])
+        start += len(kept)
+    return found
+
+
+def parts_of(found: LibrarySet, source: str, splits: Iterable[str]) -> dict[str, str]:
+    """The split of each part, by their names; a single split of another name than train is to be divided.
+
+    Raises:
+        MnasError: there are several splits, and none to train on.
+    """
+    splits, chosen, others = list(splits), {}, []
+    for split in splits:
+        part = part_of(split)
+        if part is None or part in chosen:
+            others.append(split)
+        else:
+            chosen[part] = split
+    if "train" in chosen:
+        found.aside += [f"the part {one_line(split, 30)}, which is none of train, val and test" for split in others]
+        return {part: chosen[part] for part in PARTS if part in chosen}
+    if len(splits) == 1:
+        found.notes.append(f"the only part, {one_line(splits[0], 30)}, is divided into train, val and test")
+        return {"split": splits[0]}
+    raise MnasError(f"data: {source} has no part train (only {', '.join(splits)}); use another data set")

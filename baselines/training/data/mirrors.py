@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ def mirrored_classes(part: Part, classes: int) -> list[tuple[int, int]]:
         if len(members) < LEAST:
             continue
         chosen = rng.permutation(members)[:most]
-        thumbnails = np.stack([_thumbnail(part.images[int(index)]) for index in chosen])
+        thumbnails = np.stack([_thumbnail(_small(part.images, int(index))) for index in chosen])
         means[label] = thumbnails.mean(axis=0)
         errors[label] = float(np.sqrt((thumbnails.var(axis=0) / len(chosen)).sum()))
     known = np.flatnonzero(~np.isnan(means[:, 0, 0]))
@@ -55,6 +55,11 @@ def mirrored_classes(part: Part, classes: int) -> list[tuple[int, int]]:
             if far and sure:
                 found.append((int(known[one]), int(known[other])))
     return found
+
+
+def _small(images: Any, index: int) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = images[index] if isinstance(images, np.ndarray) else images.small(index, 4 * SIDE)
+    return pixels
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -6,6 +6,8 @@ and so are archives of more than `MAX_BYTES`.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import os
@@ -16,11 +18,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Self, cast
 
 from baselines.owner import workplace
 from baselines.training.data.archives import MAX_BYTES
@@ -33,6 +35,15 @@ _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(OSError, EOFError, ValueError, RuntimeError, LookupError),
 )
+# What decompresses a tar archive, by its first bytes.
+_STREAMS: dict[bytes, Callable[[Path], IO[bytes]]] = {
+    b"\x1f\x8b": cast(Callable[[Path], IO[bytes]], gzip.open),
+    b"BZh": cast(Callable[[Path], IO[bytes]], bz2.open),
+    b"\xfd7zXZ\x00": cast(Callable[[Path], IO[bytes]], lzma.open),
+}
+# Headers that hold the name of the next entry, which `tarfile` reads whole, and how many bytes they may have.
+_LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONGEST = 2**20
 # An entry's header counts as this many bytes, so that the number of entries is limited too.
 _HEADER = 512
 # File beside the unpacked files that says how many there are.
@@ -58,9 +69,45 @@ class _Entry:
     open: Callable[[], IO[bytes] | None]
 
 
+class _LongNameError(tarfile.TarError):
+    """A name in an archive is longer than any file's."""
+
+
+class _Member(tarfile.TarInfo):
+    """A header of a tar archive, whose claim of a size is checked before `tarfile` reads as much."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """A header from its 512 bytes."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _LONG and member.size > _LONGEST:
+            raise _LongNameError(f"a name in it has {member.size} bytes, at most {_LONGEST} are read")
+        return member
+
+
+@contextmanager
+def _decompressed(archive: Path) -> Iterator[IO[bytes]]:
+    with archive.open("rb") as stream:
+        start = stream.read(6)
+        stream.seek(0)
+        how = next((how for magic, how in _STREAMS.items() if start.startswith(magic)), None)
+        with how(archive) if how else nullcontext(stream) as plain:
+            yield plain
+
+
+def _is_tar(file: Path) -> bool:
+    try:
+        with _decompressed(file) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member):
+            return True
+    except _LongNameError:  # which `_check` says
+        return True
+    except _DAMAGE:
+        return False
+
+
 def is_archive(file: Path) -> bool:
     """Whether a file is a zip archive, or a tar archive, compressed or not."""
-    return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
+    return _is_tar(file) or zipfile.is_zipfile(file)
 
 
 def unpacked(archive: Path) -> Path:
@@ -101,11 +148,19 @@ def unpacked(archive: Path) -> Path:
 
 def _entries(archive: Path) -> Iterator[_Entry]:
     """What an archive holds; a file must be opened before the next entry is taken."""
-    if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as opened:
-            for member in opened:
-                odd = "" if member.isfile() or member.isdir() else "a link" if member.linkname else "a device or a pipe"
-                yield _Entry(member.name, member.size, member.isdir(), odd, partial(opened.extractfile, member))
+    if _is_tar(archive):
+        with _decompressed(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as opened:
+                for member in opened:
+                    plain = member.isfile() or member.isdir()
+                    odd = "" if plain else "a link" if member.linkname else "a device or a pipe"
+                    yield _Entry(member.name, member.size, member.isdir(), odd, partial(opened.extractfile, member))
+                    opened.members.clear()  # type: ignore[attr-defined]  # which it would keep all
+            rest = 0
+            while block := stream.read(2**20):  # the checksum is at the end
+                rest += len(block)
+                if rest > MAX_BYTES:
+                    raise tarfile.ReadError("more follows its end")
         return
     with zipfile.ZipFile(archive) as packed:
         infos = packed.infolist()

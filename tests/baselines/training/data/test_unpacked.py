@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from baselines.training.data.images import cache_folder
 from baselines.training.data.sources import ImageData, Part, load_data
@@ -192,3 +193,41 @@ def test_an_archive_without_images(tmp_path: Path) -> None:
     with pytest.raises(MnasError, match=r"data: .*texts.zip.* has no images \(it holds 1 file: 1 of .txt\)") as error:
         load_data(str(tmp_path / "texts.zip"))
     assert "cache" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_noticed(tmp_path: Path, kind: str) -> None:
+    """Whatever the place of the damage: the images are the same, or the archive is refused, but for plain tar."""
+    rng = np.random.default_rng(0)
+    for label in ("ant", "bee"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for number in range(6):  # BMP has no checksum of its own
+            pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / label / f"{number}.bmp")
+    archive = packed(tmp_path / "pets", kind)
+    good, fingerprint, noticed = archive.read_bytes(), load_data(str(archive)).fingerprint, 0
+    for _ in range(12):
+        damaged = bytearray(good)
+        damaged[int(rng.integers(20, len(good) - 30))] ^= 1 << int(rng.integers(8))
+        archive.write_bytes(damaged)
+        try:
+            data = load_data(str(archive))
+        except MnasError as error:
+            assert "\n" not in str(error)
+            noticed += 1
+        else:
+            assert kind == "tar" or data.fingerprint == fingerprint
+    assert noticed > 6 or kind == "tar"
+
+
+@pytest.mark.parametrize("kind", ["w:gz", "w:xz", "w"])
+@pytest.mark.parametrize("header", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE])
+def test_a_long_name_is_not_read(tmp_path: Path, kind: str, header: bytes) -> None:
+    """A name of many megabytes packs to some kilobytes, and would be read into memory at once."""
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = header, 2**24
+    archive = tmp_path / "pets.tar"
+    with tarfile.open(archive, kind) as opened:  # type: ignore[call-overload]
+        opened.addfile(member, io.BytesIO(b"a" * member.size))
+    with pytest.raises(MnasError, match=r"pets.tar cannot be read \(a name in it has 16777216 bytes"):
+        load_data(str(archive))
