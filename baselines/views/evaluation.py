@@ -77,9 +77,9 @@ def flip_lines(data: ImageData, recipe: Recipe) -> list[str]:
 
 
 def aside_lines(data: ImageData) -> list[str]:
-    """Lines with the files that were left aside and why, and with images that are in two parts; none without these."""
+    """Lines with what was left aside and why, what was assumed, and images in two parts; none without these."""
     aside = [f"Left aside: {'; '.join(data.aside)}."] if data.aside else []
-    return [*aside, *(f"Note: {repeated}." for repeated in data.repeated)]
+    return [*aside, *(f"Note: {note}." for note in (*data.notes, *data.repeated))]
 
 
 def skipped_lines(data: ImageData) -> list[str]:

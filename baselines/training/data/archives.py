@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.training.data.folders import files_near
 from search_spaces.errors import MnasError, one_line
 from search_spaces.serialization import read_bytes
 
@@ -34,12 +35,12 @@ _IDX_NAME = re.compile(
 
 def idx_files(folder: Path) -> dict[tuple[str, str, str], Path]:
     """The IDX files in a folder and in those in it, by the name of the set, part (train or test) and kind."""
-    found = {}
-    for file in sorted([*folder.glob("*ubyte*"), *folder.glob("*/*ubyte*")], reverse=True):
+    found: dict[tuple[str, str, str], Path] = {}
+    for file in files_near(folder, lambda name: "ubyte" in name.lower()):
         match = _IDX_NAME.fullmatch(file.name.lower())
-        if match and file.is_file():
+        if match:
             part = "train" if match["part"] == "train" else "test"
-            found[match["set"].strip("-._"), part, match["kind"]] = file
+            found.setdefault((match["set"].strip("-._"), part, match["kind"]), file)
     return found
 
 

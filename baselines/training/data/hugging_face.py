@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.training.data.labels import is_named, one_column
+from baselines.training.data.labels import LABEL_COLUMNS, one_column, plain_name
 from baselines.training.data.libraries import LibrarySet, Rows, Split, fill, parts_of
 from search_spaces.errors import MnasError, not_installed, one_line, reason_of
 
@@ -75,7 +75,7 @@ def _columns(found: LibrarySet, source: str, rows: Any) -> tuple[str, str]:
         raise MnasError(f"data: {source} has no column of images (only {_listed(kinds)}); use another data set")
     plain = [name for name, kind in features.items() if getattr(kind, "dtype", None) in _LABELS and name not in images]
     labels = [name for name in plain if kinds[name] == "ClassLabel"] or [
-        name for name in plain if is_named(name, "label")
+        name for name in plain if plain_name(name) in LABEL_COLUMNS
     ]
     if not labels and len(plain) == 1:
         labels = plain

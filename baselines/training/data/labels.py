@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +11,24 @@ from numpy.typing import NDArray
 
 from search_spaces.errors import MnasError, one_line, shorten
 
-# Usual names of columns, without capitals and separators.
-_NAMES = {
-    "file": (
-        *("file", "files", "filename", "filenames", "filepath", "path", "paths", "image", "images", "imagefile"),
-        *("imagefilename", "imagename", "imagepath", "imageid", "img", "imgname", "imgpath", "imgfile", "id"),
-    ),
-    "label": (
-        *("label", "labels", "class", "classes", "classname", "classlabel", "classid", "labelname", "labelid"),
-        *("target", "targets", "category", "categoryname", "categoryid", "species", "breed", "diagnosis", "y"),
-        *("finelabel",),
-    ),
-    "group": ("group", "groups", "groupid", "patient", "patientid", "subject", "subjectid"),
-    "part": ("split", "part", "partition", "subset", "set"),
-}
+# Usual names of columns of labels, as `plain_name` gives them; the first that occurs is used.
+LABEL_COLUMNS = (
+    *("label", "class", "target", "category", "classname", "labelname", "classid", "labelid", "y", "diagnosis"),
+    *("labels", "classlabel", "finelabel", "species", "breed"),
+)
 
 
-def is_named(column: str, role: str) -> bool:
-    """Whether a column has one of the usual names of a role: ``file``, ``label``, ``group`` or ``part``."""
-    return re.sub(r"[\W_]+", "", column.lower()) in _NAMES[role]
+def plain_name(column: str) -> str:
+    """The name of a column in lower case, without spaces, dashes and underscores."""
+    return "".join(character for character in column.lower() if character.isalnum())
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Different labels, sorted as numbers if all are integers, as texts otherwise."""
+    different = set(labels)
+    if all(_number(label) is not None for label in different):  # 2 before 10
+        return sorted(different, key=lambda label: (int(label), label))
+    return sorted(different)
 
 
 def one_column(source: str, columns: Mapping[str, Sequence[Any]]) -> str:
@@ -72,10 +71,7 @@ def classes_of(
         beyond = [value for value, number in numbers.items() if number is None or not 0 <= number < len(names)]
         if beyond:
             raise MnasError(f"data: {source} has the label {shorten(beyond[0])} but only {len(names)} classes; fix it")
-    if all(number is not None for number in numbers.values()):  # 2 before 10
-        ordered = sorted(numbers, key=lambda value: (numbers[value], value))
-    else:
-        ordered = sorted(numbers)
+    ordered = in_order(numbers)
     places = {value: place for place, value in enumerate(ordered)}
     indices = np.fromiter((places[plain[label]] for label in labels), np.int64, len(labels))
     return [value if names is None else names[int(value)] for value in ordered], indices

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +20,19 @@ from numpy.typing import NDArray
 
 from baselines.text import as_written, counted
 from baselines.training.data.folders import FOREIGN, PARTS, part_of
+from baselines.training.data.labels import LABEL_COLUMNS, in_order, plain_name
 from search_spaces.errors import MnasError, one_line, shorten
 from search_spaces.serialization import read_bytes
 
 SUFFIXES = (".csv", ".tsv")
 MAX_BYTES = 2**28
-# Names of the columns, in lower case, without spaces, dashes and underscores; the first that occurs is used.
+# Names of the columns, as `plain_name` gives them; the first that occurs is used.
 _NAMES = {
     "file": (
         *("file", "filename", "filepath", "path", "image", "imagefile", "imagename", "imagepath", "imagefilename"),
         *("img", "imgname", "imgpath", "imgfile", "photo", "picture", "fname", "imageid", "id", "idcode"),
     ),
-    "label": ("label", "class", "target", "category", "classname", "labelname", "classid", "labelid", "y", "diagnosis"),
+    "label": LABEL_COLUMNS,
     "group": ("group", "groupid", "patient", "patientid", "subject", "subjectid"),
     "split": ("split", "part", "set", "subset", "partition"),
 }
@@ -89,7 +89,7 @@ def read_list(file: Path) -> ImageList:
             if one != other:
                 rule = f"is {name} {shorten(one)} in row {first.line} and {shorten(other)} here; keep one"
                 raise _fault(file, row, "file", row.file, rule)
-    classes = _in_order({row.label for row in rows})
+    classes = in_order(row.label for row in rows)
     groups = {name: place for place, name in enumerate(dict.fromkeys(row.group for row in rows))}
     _check_groups(file, list(places.values()))
     by_part: dict[str, list[tuple[Path, Row]]] = {}
@@ -101,7 +101,7 @@ def read_list(file: Path) -> ImageList:
     if unused:
         aside.append(f"{counted(len(unused), 'column')} of the file ({one_line(', '.join(unused), 120)})")
     return ImageList(
-        classes,
+        tuple(classes),
         {part: [path for path, _ in by_part[part]] for part in (*PARTS, "split") if part in by_part},
         {part: np.array([numbers[row.label] for _, row in found], np.int64) for part, found in by_part.items()},
         {part: np.array([groups[row.group] for _, row in found], np.int64) for part, found in by_part.items()}
@@ -149,7 +149,7 @@ def _rows(file: Path) -> tuple[list[Row], dict[str, int], list[str]]:
 
 def _columns(file: Path, names: Sequence[str]) -> dict[str, int]:
     """The place of each column."""
-    plain = ["".join(character for character in name.lower() if character.isalnum()) for name in names]
+    plain = [plain_name(name) for name in names]
     columns = {}
     for column, known in _NAMES.items():
         name = next((name for name in known if name in plain), None)
@@ -202,13 +202,6 @@ def _check_groups(file: Path, places: Sequence[tuple[str, Row]]) -> None:
             if part != first_part:
                 rule = f"is in {first_part} in row {first.line} and in {part} here; put a group into one part"
                 raise _fault(file, row, "group", row.group, rule)
-
-
-def _in_order(labels: set[str]) -> tuple[str, ...]:
-    """Classes sorted as numbers if all are integers, as texts otherwise."""
-    if all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in labels):
-        return tuple(sorted(labels, key=lambda label: (int(label), label)))
-    return tuple(sorted(labels))
 
 
 def _fault(file: Path, row: Row, column: str, value: str, rule: str) -> MnasError:

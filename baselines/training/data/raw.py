@@ -27,12 +27,13 @@ import numpy as np
 
 from baselines.training.data.archives import idx_files, read_cifar, read_idx
 from baselines.training.data.fit import Sizes
-from baselines.training.data.folders import read_folders
-from baselines.training.data.images import Files, Labels, Survey, cache_folder, readable_images
-from baselines.training.data.libraries import read_hugging_face, read_torchvision
+from baselines.training.data.folders import files_near, read_folders
+from baselines.training.data.hugging_face import read_hugging_face
+from baselines.training.data.images import Files, Images, Labels, Survey, cache_folder, readable_images
 from baselines.training.data.lists import SUFFIXES as LIST_SUFFIXES
 from baselines.training.data.lists import read_list
 from baselines.training.data.pickled import pickled_cifar, read_pickled_cifar
+from baselines.training.data.torchvision_sets import read_torchvision
 from baselines.training.data.unpacked import is_archive, unpacked
 from search_spaces.errors import MnasError
 
@@ -50,14 +51,30 @@ class Raw:
         aside: files that were left aside and why, for a person.
         written: whether these are digits or letters, which no recipe flips.
         groups: index of the group of each image, by name of the part; empty if images are held out on their own.
+        notes: what was assumed about the source, for a person.
     """
 
     classes: Sequence[str]
-    parts: dict[str, tuple[Any, Labels]]
+    parts: dict[str, tuple[Any, Labels]] = field(default_factory=dict)
     survey: Survey = field(default_factory=Survey)
     aside: tuple[str, ...] = ()
     written: bool = False
     groups: dict[str, Labels] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def add(
+        self,
+        part: str,
+        images: Images,
+        labels: Labels,
+        progress: Callable[[str], None],
+        groups: Labels | None = None,
+    ) -> None:
+        """Add the images of a part that can be read, with their labels and groups."""
+        found, kept = readable_images(images, self.survey, progress)
+        self.parts[part] = (found, labels[kept])
+        if groups is not None:
+            self.groups[part] = groups[kept]
 
     @cached_property
     def fingerprints(self) -> tuple[str, str]:
@@ -120,43 +137,37 @@ def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
     if any(part == "train" and kind == "images" for _, part, kind in idx_files(path)):
         # All other sets in this form are digits and letters: MNIST, EMNIST, KMNIST, QMNIST.
         return Raw(*read_idx(path), written="fashion" not in str(shown.resolve()).lower())
-    if any(path.glob("**/data_batch_1.bin")) or any(path.glob("**/train.bin")):
+    if files_near(path, ("data_batch_1.bin", "train.bin").__contains__):
         return Raw(*read_cifar(path))
     if pickles := pickled_cifar(path):
         return Raw(*read_pickled_cifar(pickles))
-    found, survey = read_folders(path), Survey()
-    parts: dict[str, tuple[Any, Labels]] = {}
+    found = read_folders(path)
+    raw = Raw(found.classes, aside=found.aside)
     for part, files in found.files.items():
-        labels = np.array([label for _, label in files], dtype=np.int64)
         root = found.roots[part]
         images = Files(root, [file for file, _ in files], shown / root.relative_to(path))
-        parts[part] = readable_images(images, labels, survey, progress)
-    return Raw(found.classes, parts, survey, found.aside)
+        raw.add(part, images, np.array([label for _, label in files], dtype=np.int64), progress)
+    return raw
 
 
 def _list(file: Path, progress: Callable[[str], None]) -> Raw:
     """Images that a CSV file lists."""
-    found, survey = read_list(file), Survey()
-    parts: dict[str, tuple[Any, Labels]] = {}
-    groups: dict[str, Labels] = {}
+    found = read_list(file)
+    raw = Raw(found.classes, aside=found.aside)
+    root = Path(os.path.abspath(file.parent))
     for part, files in found.files.items():
-        images = Files(Path(os.path.abspath(file.parent)), files, file.parent)
-        readable, rows = readable_images(images, np.arange(len(files)), survey, progress)
-        parts[part] = readable, found.labels[part][rows]
-        if found.groups is not None:
-            groups[part] = found.groups[part][rows]
-    return Raw(found.classes, parts, survey, found.aside, groups=groups)
+        images = Files(root, [str(each.relative_to(root)) for each in files], file.parent)
+        raw.add(part, images, found.labels[part], progress, None if found.groups is None else found.groups[part])
+    return raw
 
 
 def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:
     """Images of a library's data set."""
-    if library == "hf":
-        classes, found = read_hugging_face(name)
-    else:
-        classes, found = read_torchvision(name, cache_folder() / "torchvision")
-    survey = Survey()
-    parts = {part: readable_images(images, labels, survey, progress) for part, (images, labels) in found.items()}
-    return Raw(classes, parts, survey)
+    found = read_hugging_face(name) if library == "hf" else read_torchvision(name, cache_folder() / "torchvision")
+    raw = Raw(found.classes, aside=tuple(found.aside), notes=tuple(found.notes), written=found.written)
+    for part, (images, labels) in found.parts.items():
+        raw.add(part, images, labels, progress)
+    return raw
 
 
 def _fingerprint(raw: Raw, *, former: bool = False) -> str:

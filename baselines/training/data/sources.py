@@ -97,6 +97,7 @@ class ImageData:
         aside: files that were left aside and why, for a person.
         repeated: images of val or test that are also in train, for a person.
         written: whether these are digits or letters, which no recipe flips.
+        notes: what was assumed about the source, for a person.
         fit: as `Part`.
         fit_note: a sentence about the fit, for a person; empty if there is nothing to say.
     """
@@ -114,6 +115,7 @@ class ImageData:
     repeated: tuple[str, ...] = ()
     former: str = ""
     written: bool = False
+    notes: tuple[str, ...] = ()
     fit: str = CROP
     fit_note: str = ""
 
@@ -133,6 +135,7 @@ class ImageData:
             "images_per_class": np.bincount(self.train.labels, minlength=len(self.classes)).tolist(),
             "skipped": len(self.skipped),
             "aside": list(self.aside),
+            "notes": list(self.notes),
             "repeated": list(self.repeated),
         }
 
@@ -196,6 +199,7 @@ def _divide(source: str, raw: Raw, seed: int, fit: str | None) -> ImageData:
         repeated=repeated,
         former=raw.fingerprints[1],
         written=raw.written,
+        notes=raw.notes,
         fit=used,
         fit_note=fit_note(used, raw.sizes, chosen=fit is None),
     )
@@ -280,6 +284,8 @@ def load_for_evaluation(
         fingerprint=raw.fingerprints[0],
         side={"train": train, "val": val, "test": test}[part].side,
         skipped=tuple(raw.survey.skipped),
+        aside=raw.aside,
+        notes=raw.notes,
         fit=fit,
         fit_note=fit_note(fit, raw.sizes, chosen=False),
     )
