@@ -47,7 +47,7 @@ def read_hugging_face(name: str) -> LibrarySet:
             found.aside.append(f"the part {one_line(split, 30)}, which has no column {one_line(absent[0], 30)}")
             continue
         names = names or getattr(rows.features[label], "names", None)
-        labels = [None if value == -1 and names else value for value in rows[label]]
+        labels = rows[label]
         rows = rows.cast_column(image, datasets.Image(decode=False))  # only our formats are decoded
         identity = f"{source} {split} {rows._fingerprint}"
         splits[part] = Split(Rows(f"{source} {split}", identity, rows, image, _image_bytes(rows, image)), labels)

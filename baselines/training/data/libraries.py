@@ -15,7 +15,7 @@ from baselines.training.data.decoding import decode, pixels_of, reading
 from baselines.training.data.folders import PARTS, part_of
 from baselines.training.data.images import Digests, Look, digest_of, look_at
 from baselines.training.data.labels import classes_of
-from search_spaces.errors import MnasError, one_line
+from search_spaces.errors import MnasError, one_line, shorten
 
 
 @dataclass
@@ -117,20 +117,18 @@ class LibrarySet:
 
 
 def fill(found: LibrarySet, source: str, splits: dict[str, Split], names: Sequence[str] | None) -> LibrarySet:
-    """Fill in classes and parts, without images that have no label and classes that have no images.
+    """Fill in classes and parts, without images that have no label of a class and classes that have no images.
 
     Args:
         found: set to fill, in which something may have been left aside already.
         source: source of the images, for messages.
         splits: images and labels of each part.
-        names: names of the classes, if labels are indices of them.
+        names: names of the classes, if labels are indices of them; -1 is then no label, as usual.
 
     Raises:
         MnasError: a label is neither a text nor a whole number, or no image has one.
     """
-    places = {
-        part: np.flatnonzero([label is not None for label in split.labels]).tolist() for part, split in splits.items()
-    }
+    places = {part: _labelled(found, part, split.labels, names) for part, split in splits.items()}
     labels = [splits[part].labels[place] for part in splits for place in places[part]]
     if not labels:
         raise MnasError(f"data: {source} has no image with a label; use another data set")
@@ -142,12 +140,30 @@ def fill(found: LibrarySet, source: str, splits: dict[str, Split], names: Sequen
     for part, split in splits.items():
         kept = places[part]
         if len(kept) < len(split.labels):
-            found.aside.append(f"{counted(len(split.labels) - len(kept), 'image')} of {part} without a label")
             split.images.kept = np.array(kept, dtype=np.int64)
         if kept:
             found.parts[part] = (split.images, indices[start : start + len(kept)])
         start += len(kept)
     return found
+
+
+def _labelled(found: LibrarySet, part: str, labels: Sequence[Any], names: Sequence[str] | None) -> list[int]:
+    """The places of labels of a class; says how many others there are."""
+    places, missing, beyond = [], 0, []
+    for place, label in enumerate(labels):
+        number = names is not None and isinstance(label, int | np.integer)
+        if label is None or (number and label == -1):
+            missing += 1
+        elif number and not 0 <= label < len(names or ()):
+            beyond.append(label)
+        else:
+            places.append(place)
+    if missing:
+        found.aside.append(f"{counted(missing, 'image')} of {part} without a label")
+    if beyond:
+        outside = f"outside 0 to {len(names or ()) - 1}, such as {shorten(beyond[0])}"
+        found.aside.append(f"{counted(len(beyond), 'image')} of {part} with a label {outside}")
+    return places
 
 
 def parts_of(found: LibrarySet, source: str, splits: Iterable[str]) -> dict[str, str]:

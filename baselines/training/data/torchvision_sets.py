@@ -145,11 +145,11 @@ def _lists(found: Any) -> Iterator[Sequence[Any]]:
         values: Any = getattr(found, attribute, None)
         values = values.tolist() if hasattr(values, "tolist") else values
         if isinstance(values, list | tuple) and len(values) == len(found):
-            yield values
+            yield [_plain_label(value) for value in values]
     for attribute in ("samples", "_samples"):
         pairs = getattr(found, attribute, None)
         if isinstance(pairs, list) and len(pairs) == len(found) and all(len(pair) == 2 for pair in pairs):
-            yield [label for _, label in pairs]
+            yield [_plain_label(label) for _, label in pairs]
 
 
 def _label(found: Any, place: int) -> Any:
@@ -157,15 +157,23 @@ def _label(found: Any, place: int) -> Any:
     image, label = found[place][:2]
     if hasattr(image, "close"):
         image.close()
-    return label.item() if hasattr(label, "item") else label
+    return _plain_label(label)
+
+
+def _plain_label(label: Any) -> Any:
+    """A label as a plain value; None for -1, which is no label in any set of torchvision."""
+    plain = label.item() if hasattr(label, "item") else label
+    return None if plain == -1 else plain
 
 
 def _names(found: Any, labels: Sequence[Any]) -> list[str] | None:
-    """Names of the classes, if the set has one for each label; the first of several for a class."""
+    """Names of the classes, if labels are their indices; the first of several for a class."""
+    present = {label for label in labels if label is not None}
     for attribute in ("classes", "categories"):
         names = getattr(found, attribute, None)
-        if isinstance(names, list | tuple) and all(isinstance(label, int) for label in labels):
+        if isinstance(names, list | tuple) and all(isinstance(label, int) for label in present):
             plain = [name if isinstance(name, str) else name[0] for name in names]
-            if len(plain) > max(labels, default=0) and all(isinstance(name, str) for name in plain):
+            from_one = len(plain) in present and 0 not in present
+            if plain and not from_one and all(isinstance(name, str) for name in plain):
                 return plain
     return None

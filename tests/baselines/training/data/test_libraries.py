@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,86 @@ def test_one_missing_label_does_not_drop_a_part(tmp_path: Path, datasets: Any) -
         "8 images of test without a label",
         "the class never, without images",
     }
+
+
+OUTSIDE = {
+    "one of -1": (-1, 1, "1 image of {} without a label"),
+    "several of -1": (-1, 3, "3 images of {} without a label"),
+    "none": (None, 2, "2 images of {} without a label"),
+    "the number of classes": (3, 1, "1 image of {} with a label outside 0 to 2, such as 3"),
+    "far above": (255, 2, "2 images of {} with a label outside 0 to 2, such as 255"),
+    "far below": (-7, 1, "1 image of {} with a label outside 0 to 2, such as -7"),
+}
+
+
+@pytest.mark.parametrize("kind", OUTSIDE)
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_labels_that_name_no_class_cost_their_own_images_alone(
+    tmp_path: Path, datasets: Any, kind: str, part: str
+) -> None:
+    """The library writes no such label, but other programs do, under its own description of the columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    value, count, said = OUTSIDE[kind]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
+    for seed, name in enumerate(("train", "validation", "test")):
+        table = datasets.Dataset.from_dict({"image": pictures(12, seed), "label": [0, 1, 2] * 4}, features=features)
+        file = tmp_path / "set" / f"{name}.parquet"
+        table.to_parquet(file)
+        if name == part:
+            plain = pq.read_table(file)
+            wrong = pa.array([value] * count + [0, 1, 2] * 3 + [0] * (3 - count), pa.int64())
+            pq.write_table(plain.set_column(1, plain.schema.field("label"), wrong), file)
+    data = load_data(f"hf:{tmp_path / 'set'}")
+    assert data.classes == ("a", "b", "c")
+    assert data.aside == (said.format({"validation": "val"}.get(part, part)),)
+    counts = {"train": len(data.train), "validation": len(data.val), "test": len(data.test)}
+    assert counts == {name: 12 - count * (name == part) for name in counts}
+
+
+def write_usps(folder: Path, labels: dict[str, list[int]]) -> None:
+    """Files of USPS, whose labels count from 1: a 0 is read as -1."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for name, values in labels.items():
+        lines = [
+            f"{label} " + " ".join(f"{i}:{v:.3f}" for i, v in enumerate(rng.uniform(-1, 1, 256))) for label in values
+        ]
+        (folder / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize("missing", [1, 4])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_of_torchvision_without_a_label(part: str, missing: int) -> None:
+    labels = {"usps.bz2": [1, 2, 3] * 10, "usps.t.bz2": [1, 2, 3] * 5}
+    labels[{"train": "usps.bz2", "test": "usps.t.bz2"}[part]] += [0] * missing
+    write_usps(root("."), labels)
+    data = load_data("torchvision:USPS")
+    assert data.classes == ("0", "1", "2")
+    assert (len(data.train) + len(data.val), len(data.test)) == (30, 15)
+    assert data.aside == (f"{missing} image{'s' * (missing > 1)} of {part} without a label",)
+
+
+@pytest.mark.usefixtures("torchvision")
+@pytest.mark.parametrize("label", [10, 255])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_labels_of_torchvision_beyond_its_classes(part: str, label: int) -> None:
+    raw = root("FashionMNIST/raw")
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, count, prefix in (("train", 40, "train"), ("test", 20, "t10k")):
+        labels = np.arange(count) % 10
+        labels[0] = label if name == part else labels[0]
+        images = rng.integers(0, 255, (count, 28, 28))
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(idx(images.astype(np.uint8)))
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(labels.astype(np.uint8)))
+    data = load_data("torchvision:FashionMNIST")
+    assert len(data.classes) == 10
+    assert "Trouser" in data.classes
+    assert len(data.train) + len(data.val) + len(data.test) == 59
+    assert data.aside == (f"1 image of {part} with a label outside 0 to 9, such as {label}",)
 
 
 def test_files_of_other_programs_hold_bytes(tmp_path: Path, datasets: Any) -> None:
