@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from baselines.text import millions
 from scaling.budget import Budget, read_budget
-from scaling.compound import EFFICIENTNET, Coefficients, Rounding, compound_scale
+from scaling.compound import EFFICIENTNET, HIGHEST_FACTOR, LOWEST_FACTOR, Coefficients, Rounding, compound_scale
 from scaling.pixels import EXACT_COSTS
 from scaling.published import side_step
 from scaling.rules import Factors
@@ -285,12 +285,12 @@ def paper_space(baseline: Architecture, step: float = 0.05, highest: float = 1.4
 
 
 def usual_values(baseline: Architecture, growth: float) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
-    """Depths, widths and sides between the baseline and the dimension that alone gives a growth of MACs.
+    """Depths, widths and sides between the baseline and the dimension that alone gives a growth of MACs, or its limit.
 
     Depths and widths are six each, in equal ratios. Sides are multiples of the lattice's step, about a dozen at most.
     """
     check_number("growth", growth, 1e-3, 1e4)
-    ends = Factors(growth, math.sqrt(growth), math.sqrt(growth))
+    ends = Factors(*(min(max(end, LOWEST_FACTOR), HIGHEST_FACTOR) for end in (growth, *2 * [math.sqrt(growth)])))
     depths, widths = (
         tuple(dict.fromkeys(round(end ** (number / _STEPS), 3) for number in range(_STEPS + 1))) for end in ends[:2]
     )

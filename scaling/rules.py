@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from scaling.compound import EFFICIENTNET, HIGHEST_FACTOR, LOWEST_FACTOR, PYCLS, TINYNET, Coefficients, Rounding
 from scaling.compound import compound_scale as _scaled
-from scaling.published import PRESETS, PUBLISHED_SIDE, TINYNET_KEEPS, in_proportion
+from scaling.published import PRESETS, TINYNET_KEEPS, in_proportion
 from search_spaces import Architecture, MnasError, architecture_cost
 from search_spaces.architecture import MAX_RESOLUTION, check_number
 from search_spaces.errors import FieldError, shorten, unknown_name
@@ -285,10 +285,10 @@ def _points_of(names: tuple[str, ...], base: Architecture) -> tuple[_Point, ...]
     macs = architecture_cost(base).macs
     found = [_Point(1.0, Factors(1.0, 1.0, 1.0), "the baseline")]
     for name in names:
-        point = PRESETS[name]
-        scaled = _scaled(base, replace(in_proportion(base, point), dropout=None))
-        ratio = point.resolution / PUBLISHED_SIDE
-        found.append(_Point(architecture_cost(scaled).macs / macs, Factors(point.depth, point.width, ratio), name))
+        # For a small baseline, the preset keeps at least the total stride, and so does the rule.
+        point = in_proportion(base, PRESETS[name])
+        growth = architecture_cost(_scaled(base, replace(point, dropout=None))).macs / macs
+        found.append(_Point(growth, Factors(point.depth, point.width, point.resolution / base.resolution), name))
     return tuple(sorted(found))
 
 

@@ -142,7 +142,7 @@ def start_trainings(
     Args:
         folder: the folder, new or empty.
         trainings: networks and their settings by the name of the training's folder.
-        files: contents of further files by name, as dataclasses.
+        files: contents of further files by name: texts, or dataclasses for JSON.
 
     Raises:
         MnasError: it cannot be created.
@@ -154,7 +154,8 @@ def start_trainings(
             for name, (subject, settings) in trainings.items():
                 create_training(whole / name, subject, settings)
             for file, content in files.items():
-                write_new_text(whole / file, json.dumps(asdict(content), indent=2) + "\n")
+                text = content if isinstance(content, str) else json.dumps(asdict(content), indent=2) + "\n"
+                write_new_text(whole / file, text)
             os.replace(whole, folder)
     except OSError as error:
         raise MnasError(f"out: {folder} cannot be created ({error.strerror}); choose another folder") from None

@@ -17,7 +17,7 @@ import numpy as np
 from baselines.arguments import fields_of, made, typed
 from baselines.files import new_folder
 from baselines.notices import say
-from baselines.spec import BaselineSpec
+from baselines.spec import BaselineSpec, spec_to_dict
 from baselines.subjects import Network
 from baselines.text import counted, points
 from baselines.training.data.sources import ImageData
@@ -39,6 +39,7 @@ from scaling.studies.baseline import StudyOptions, adapted_baseline, as_they_are
 from scaling.studies.candidates import Grid, candidate, candidates_of
 from scaling.studies.racing import Race, RacingRule, race
 from scaling.studies.search_result import (
+    BASELINE_FILE,
     KIND,
     SEARCH,
     CoefficientSearch,
@@ -47,6 +48,7 @@ from scaling.studies.search_result import (
     read_result,
 )
 from search_spaces.errors import MnasError
+from search_spaces.serialization import write_yaml
 
 # --- starting ---------------------------------------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ def create_search(
         plan.key(place, seed): (trainings[place][0], replace(trainings[place][1], seed=seed, micro_batches=finest))
         for place, seed in race(nothing, rule).due
     }
-    start_trainings(folder, started, {SEARCH.file: plan})
+    start_trainings(folder, started, {SEARCH.file: plan, BASELINE_FILE: write_yaml(spec_to_dict(parent))})
     return data
 
 
@@ -152,7 +154,7 @@ def run_search(folder: Path, execution: Mapping[str, Any] | None = None) -> Coef
         read=read_judged,
         further=further,
     )
-    beside = (SEARCH.file, *(job.key for job in jobs))
+    beside = (SEARCH.file, BASELINE_FILE, *(job.key for job in jobs))
     run_study(folder, study, changes=divided(execution or {}), beside=beside, allow_code=True)
     return read_result(folder)
 

@@ -14,12 +14,15 @@ from baselines.training.folder import read_training
 from baselines.training.settings import TrainingSettings
 from nas.studies.contestants import Judged
 from nas.studies.trainings import StudyKind, judged_in
+from scaling.rules import powers
 from scaling.studies.candidates import Candidate
 from scaling.studies.racing import Race, RacingRule, race
 from scaling.studies.standings import Standing, standings
 from search_spaces.errors import MnasError
 
 SEARCH = StudyKind("search for coefficients", "scaling-search.json", ("scaling-search",))
+# The baseline as it is scaled and trained.
+BASELINE_FILE = "baseline.yaml"
 # In the journal.
 KIND = "scaling-search"
 
@@ -100,13 +103,25 @@ class CoefficientSearch:
         return SEARCH.resume(self.folder)
 
     @property
-    def grow(self) -> str:
-        """The command that grows a family of the baseline by the coefficients shown as best."""
-        best, baseline = self.best.candidate, self.plan.baseline
+    def grow(self) -> str | None:
+        """The command that trains a family of the baseline, grown by the coefficients shown as best.
+
+        None if no family grows by them, for example because they make the baseline smaller, and for a search of an
+        earlier version, which did not keep its baseline.
+        """
+        best, baseline, file = self.best.candidate, self.plan.baseline, self.folder / BASELINE_FILE
         ratios = (best.depth, best.width, best.resolution / baseline.resolution)
-        options = zip(("--alpha", "--beta", "--gamma"), ratios, strict=True)
-        words = [word for option, value in options for word in (option, f"{value:.4g}")]
-        return command("family", baseline.name, *words, "--macs", "1x,2x,4x")
+        alpha, beta, gamma = (float(f"{ratio:.4g}") for ratio in ratios)
+        try:
+            powers(alpha, beta, gamma)
+        except MnasError:
+            return None
+        if not file.is_file():
+            return None
+        words = ("--alpha", f"{alpha:g}", "--beta", f"{beta:g}", "--gamma", f"{gamma:g}", "--macs", "1x,2x,4x")
+        trained = ("--data", self.settings.data, "--resolution", str(baseline.resolution))
+        epochs = ("--epochs", str(self.settings.recipe.epochs))
+        return command("family", str(file), *words, "--train", *trained, *epochs)
 
     @property
     def best(self) -> Entry:

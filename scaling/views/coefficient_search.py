@@ -90,7 +90,10 @@ def text(found: CoefficientSearch) -> list[RenderableType]:
     lines += [labelled("Note:", f"{note}.") for note in plan.notes]
     if found.spent:
         lines.append(_about_differences(found))
-    lines.append(pointer("Resume:", found.resume) if found.race.ended is None else pointer("Next:", found.grow))
+    if found.race.ended is None:
+        lines.append(pointer("Resume:", found.resume))
+    elif found.grow:
+        lines.append(pointer("Next:", found.grow))
     return [*lines, pointer("Folder:", str(found.folder))]
 
 
@@ -263,9 +266,10 @@ def page(found: CoefficientSearch) -> Page:
     known = [entry for entry in found.entries if entry.standing.interval is not None]
     figure = (_figure(found, known),) if known else ()
     sections.append(Section("Candidates", (*figure, *table)))
-    resumed = Code(found.resume, "Resume the search")
-    following = resumed if found.race.ended is None else Code(found.grow, "Grow a family by the best")
-    sections.append(Section("Continue", (following,)))
+    if found.race.ended is None:
+        sections.append(Section("Continue", (Code(found.resume, "Resume the search"),)))
+    elif found.grow:
+        sections.append(Section("Continue", (Code(found.grow, "Train a family that grows by the best"),)))
     title = f"Coefficients for {found.plan.baseline.name}"
     return Page(title, f"Networks with {found.plan.constraint}, trained on {found.settings.data}", tuple(sections))
 

@@ -143,6 +143,14 @@ def test_usual_values_reach_the_budget_by_each_dimension_alone(b0: Architecture,
         assert min(sides) >= base.total_stride
 
 
+@pytest.mark.parametrize("growth", [1e-3, 0.01, 100, 1e4])
+def test_usual_values_stay_within_the_limits(narrow: Architecture, growth: float) -> None:
+    """A target far away gives a grid, whose members may be none, and no value that a network cannot have."""
+    depths, widths, sides = usual_values(narrow, growth)
+    CoefficientSpace(narrow, depths, widths, sides)
+    assert depths[-1] == pytest.approx(min(max(growth, 0.05), 50))
+
+
 class Shallow(Evaluator):
     """Prefers networks with few layers."""
 

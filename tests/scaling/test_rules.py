@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from baselines import load
 from scaling import PRESETS, compound_scale
+from scaling.budget import Budget, solve
 from scaling.compound import Coefficients
-from scaling.published import source_of
+from scaling.published import in_proportion, source_of
 from scaling.rules import ALPHA, BETA, GAMMA, RULES, constraint, position, powers, published_range, rule_named
 from search_spaces import Architecture, FieldError, MnasError, architecture_cost
 
@@ -160,6 +161,25 @@ def test_between_points_logarithms_are_interpolated(b0: Architecture) -> None:
     assert found == pytest.approx((math.sqrt(1.1 * 1.2), math.sqrt(0.75), math.sqrt(188 * 192) / 224))
     assert position(RULES["tinynet"], b0, middle) == "interpolated in log MACs between tinynet_b and tinynet_a"
     assert position(RULES["tinynet"], b0, 0.95) == "interpolated in log MACs between tinynet_a and the baseline"
+
+
+@pytest.mark.parametrize("name", ["lacs-gpu", "lacs-tpu", "tinynet"])
+@pytest.mark.parametrize("side", [32, 48, 96, 224])
+def test_the_points_of_a_rule_are_the_presets_of_any_baseline(b0: Architecture, name: str, side: int) -> None:
+    """Also where a preset's share of a small side is less than the total stride, below which no network goes."""
+    base = replace(b0, resolution=side)
+    for point in RULES[name].points:
+        preset = compound_scale(base, in_proportion(base, PRESETS[point]))
+        growth = architecture_cost(preset).macs / architecture_cost(base).macs
+        assert position(RULES[name], base, growth) == f"exactly {point}"
+        found = compound_scale(base, RULES[name].coefficients(base, factor=growth))
+        assert replace(found, dropout=0) == replace(preset, dropout=0)
+
+
+@pytest.mark.parametrize("times", [0.4, 0.5, 0.8])
+def test_a_rule_of_points_reaches_what_its_presets_reach(b0: Architecture, times: float) -> None:
+    base = replace(b0, resolution=32)
+    assert solve(base, RULES["tinynet"], Budget("macs", times, relative=True)).architecture.resolution == 32
 
 
 def test_beyond_the_points_the_last_shares_continue(b0: Architecture) -> None:

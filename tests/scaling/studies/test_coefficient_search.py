@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,38 @@ def test_a_search_trains_each_candidate_at_its_own_resolution(images: str, capsy
     shown = " ".join(capsys.readouterr().out.split())
     assert f"{found['best']} is shown as best" in shown
     assert "each network at its own resolution" in shown
+
+
+@pytest.mark.parametrize(("depths", "widths", "target"), [("1", "0.6,0.7,0.8", "macs=0.7x"), ("1,5", "1", "macs=4.5x")])
+def test_no_family_grows_by_less_than_the_baseline_or_by_too_much(
+    images: str, instant: dict[str, float], depths: str, widths: str, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instant |= dict.fromkeys(MARKED, 0.05)
+    grid = ("--depths", depths, "--widths", widths, "--sides", "16", "--target", target, "--tolerance", "0.4")
+    assert main(["scaling-search", "mnasnet_small", "--data", images, *TRAINING, *grid, *RACING, "--out", "s"]) == 0
+    best = read_result(Path("s")).best.candidate
+    assert best.on_grid
+    assert best.depth == 5 or best.width < 1
+    assert read_result(Path("s")).grow is None
+    assert "Next:" not in capsys.readouterr().out
+
+
+def test_the_last_line_trains_a_family_of_the_same_baseline(
+    images: str, instant: dict[str, float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    instant |= {"fast": 0.9}
+    assert main(arguments(images, "--out", "s")) == 0
+    following = read_result(Path("s")).grow
+    assert following is not None
+    assert f"Next: {following}" in capsys.readouterr().out
+    words = shlex.split(following)[1:]
+    assert main([*words, "--macs", "3x,4x", "--seeds", "1", "--recipe", "proxy", "--batch", "16", "--out", "f"]) == 0
+    baseline = read_training(Path("s", f"{read_result(Path('s')).plan.candidates[0].name}-seed0"))[0]
+    trained = [read_training(folder)[0] for folder in Path("f").glob("*-seed0")]
+    assert len(trained) == 2
+    for found in trained:
+        assert found.architecture.stem.stride == baseline.architecture.stem.stride  # type: ignore[union-attr]
+        assert found.architecture.resolution == 16  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
