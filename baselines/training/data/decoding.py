@@ -34,6 +34,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000
 MAX_PIXELS = 2**26
 # Larger images are decoded one at a time.
 LARGE_PIXELS = 2**23
+# No file of so many pixels, with four channels in 32 bits each, is larger.
+MAX_CONTENT = 2**30
 
 _ONE_LARGE = threading.Lock()
 
@@ -54,6 +56,14 @@ def decode(source: Path | bytes, name: str = "", least: int | None = None) -> Pi
         elif least is not None:
             image.draft(None, (least, least))
         return pixels_of(image)
+
+
+def content_of(file: Path) -> bytes:
+    """The content of an image file. Raises `OSError` if it cannot be read, or is larger than any image."""
+    size = file.stat().st_size
+    if size > MAX_CONTENT:
+        raise OSError(f"{size} bytes; at most {MAX_CONTENT} are read")
+    return file.read_bytes()
 
 
 @contextmanager

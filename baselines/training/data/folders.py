@@ -106,9 +106,9 @@ def files_near(folder: Path, wanted: Callable[[str], bool], depth: int = 2) -> l
     files, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if wanted(entry.name) and entry.is_file():
+            if wanted(entry.name) and _is_file(entry):
                 files.append(folder / entry.name)
-            elif depth and not _is_added(entry.name) and entry.is_dir():
+            elif depth and not _is_added(entry.name) and _is_folder(entry):
                 folders.append(folder / entry.name)
     below = [file for inside in sorted(folders) for file in files_near(inside, wanted, depth - 1)]
     return sorted(files) + sorted(below, key=lambda file: (len(file.parts), file))
@@ -205,22 +205,31 @@ def _images(root: Path, inside: str, aside: _Aside, above: tuple[tuple[int, int]
     for entry in listed:
         suffix = os.path.splitext(entry.name)[1].lower()
         file = os.path.join(inside, entry.name)
-        is_link = entry.is_symlink()
-        if os.path.isdir(entry) if is_link else entry.is_dir():
+        if _is_folder(entry):
             if _is_added(entry.name):
                 aside.add(f"in {one_line(entry.name)}", Path(entry))
             else:
                 yield from _images(root, file, aside, (*above, here))
         elif entry.name.startswith("."):
             aside.add("with hidden names", Path(entry))
-        elif suffix in SUFFIXES and (os.path.isfile(entry) if is_link else entry.is_file()):
+        elif suffix in SUFFIXES and _is_file(entry):
             yield file
         elif suffix in FOREIGN:
             aside.add(f"of the kind {suffix}, which is not decoded; convert them to JPEG or PNG", Path(entry))
-        elif is_link and not os.path.exists(entry):
+        elif entry.is_symlink() and not os.path.exists(entry):
             aside.add("linked to nothing", Path(entry))
         else:
             aside.add(f"of the kind {one_line(suffix)}" if suffix else "without a suffix", Path(entry))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a link to one; for links in a circle, its own method would raise."""
+    return os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one."""
+    return os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
 
 
 def _is_added(name: str) -> bool:

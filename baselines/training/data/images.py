@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from baselines.notices import say
 from baselines.owner import workplace
-from baselines.training.data.decoding import Pixels, decode, opened, pixels_of, reading
+from baselines.training.data.decoding import Pixels, content_of, decode, opened, pixels_of, reading
 from baselines.training.data.fit import WHOLE_SIDE, Sizes
 from search_spaces.errors import MnasError
 
@@ -174,7 +174,7 @@ class Files:
 
         file = self._path(index)
         with reading(file):
-            content = Path(file).read_bytes()
+            content = content_of(Path(file))
         digest = digest_of(content)
         with opened(content, file) as image:
             if max(image.size) <= PACKED_SIDE:

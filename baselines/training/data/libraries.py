@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.text import counted
-from baselines.training.data.decoding import decode, pixels_of, reading
+from baselines.training.data.decoding import content_of, decode, pixels_of, reading
 from baselines.training.data.folders import PARTS, part_of
 from baselines.training.data.images import Digests, Look, digest_of, look_at
 from baselines.training.data.labels import classes_of
@@ -63,7 +63,7 @@ class Rows:
             found = self.rows[self._row(index)][self.column]
             if not isinstance(found, dict):
                 return None, pixels_of(found)
-            content: bytes = found["bytes"] if found["bytes"] is not None else Path(found["path"]).read_bytes()
+            content: bytes = found["bytes"] if found["bytes"] is not None else content_of(Path(found["path"]))
         return content, decode(content, name, least)
 
     def name(self, index: int) -> str:

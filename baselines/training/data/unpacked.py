@@ -117,6 +117,8 @@ def unpacked(archive: Path) -> Path:
         MnasError: the archive is damaged, too large, encrypted, or holds links or names that lead out of it; or the
             cache cannot be written.
     """
+    if archive.stat().st_size > MAX_BYTES:
+        raise _too_large(archive)
     with archive.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()[:24]
     name = archive.name.partition(".")[0] or "archive"
@@ -191,13 +193,15 @@ def _check(archive: Path) -> None:
                 )
             total += entry.size + _HEADER
             if total > MAX_BYTES:
-                raise MnasError(
-                    f"data: {archive} unpacks to more than {MAX_BYTES} bytes; unpack it yourself and use the folder"
-                )
+                raise _too_large(archive)
     except _DAMAGE as error:
         if isinstance(error, MnasError):
             raise
         raise MnasError(f"data: {archive} cannot be read ({error}); make or download it again") from None
+
+
+def _too_large(archive: Path) -> MnasError:
+    return MnasError(f"data: {archive} unpacks to more than {MAX_BYTES} bytes; unpack it yourself and use the folder")
 
 
 def _unpack(archive: Path, folder: Path) -> str:
