@@ -15,11 +15,14 @@ search: $(STAMP)
 # When another process keeps a core busy, two threads wait for each other and take twenty times as long.
 test test-slow: export OMP_NUM_THREADS := 1
 
+# One process for each core, but no more than four: many tests start workers of their own.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
 test: $(STAMP) $(PEERS)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP) $(PEERS)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -107,13 +107,19 @@ def test_a_training_saves_its_state_on_a_signal(
     training = ["train", "efficientnet_b0", "--data", "images", "--width", "0.1", "--resolution", "16"]
     command = [*MNAS, *training, "--recipe", "proxy", "--epochs", "1000", "--batch", "8", "--out", "t"]
     quiet = subprocess.DEVNULL
+    # What is started by nohup ignores SIGHUP, and so do its children.
+    before = signal.signal(number, signal.SIG_DFL)
     with subprocess.Popen(command, env=environment(), stdout=quiet, stderr=quiet) as process:
-        deadline = time.monotonic() + 120
-        while not Path("t/history.csv").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(60) == 130
+        signal.signal(number, before)
+        try:
+            deadline = time.monotonic() + 120
+            while not Path("t/history.csv").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(number)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
     assert (tmp_path / "t" / CHECKPOINT).is_file()
     assert main(["evaluate", "t"]) == 2  # it has no weights yet
