@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from baselines.text import counted, points
-from baselines.training.data.mirrors import mirrored_classes
 from baselines.views.terminal import Table, labelled
 from search_spaces.errors import one_line
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from baselines.training.data.sources import ImageData
     from baselines.training.evaluate import Evaluation
-    from baselines.training.recipe import Recipe
     from baselines.training.settings import TrainingSettings
 
 
@@ -61,19 +59,6 @@ def data_lines(data: ImageData) -> list[str]:
     )
     about = f"Images: {parts}; {counted(len(data.classes), 'class')}: {named}{more}."
     return [about, *([data.fit_note] if data.fit_note else []), *aside_lines(data)]
-
-
-def flip_lines(data: ImageData, recipe: Recipe) -> list[str]:
-    """A line if images are not flipped because of what they are, or if they are, and perhaps should not be."""
-    if data.written:
-        return ["Note: these are taken for digits or letters, so they are not flipped left to right."]
-    pairs = mirrored_classes(data.train, len(data.classes)) if recipe.flip else []
-    if not pairs:
-        return []
-    (one, other), more = pairs[0], f" (and {counted(len(pairs) - 1, 'other pair')})" if len(pairs) > 1 else ""
-    names = f"{one_line(data.classes[one], 30)} and {one_line(data.classes[other], 30)}"
-    seen = f"{names}{more} look like each other's mirror images, and the recipe flips images"
-    return [f"Note: {seen}; if left and right tell them apart, add --no-flip."]
 
 
 def aside_lines(data: ImageData) -> list[str]:

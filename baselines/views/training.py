@@ -12,8 +12,9 @@ from baselines.comparators import Subject, counts_of
 from baselines.notices import has_terminal, notices, say
 from baselines.spec import BaselineSpec
 from baselines.text import command, counted, macs_text, points
+from baselines.training.data.mirrors import flip_lines
 from baselines.training.settings import TrainingSettings, enlargement, network_of
-from baselines.views.evaluation import data_lines, flip_lines, skipped_lines, summary
+from baselines.views.evaluation import data_lines, skipped_lines, summary
 from baselines.views.terminal import Table, labelled, pointer
 from search_spaces.adaptation import TINY_SIDE
 

@@ -12,6 +12,7 @@ from baselines.commands.options import add_data, add_options, add_place, given, 
 from baselines.files import check_new, new_folder
 from baselines.notices import say
 from baselines.training.data.fit import FITS
+from baselines.training.data.mirrors import flip_lines
 from baselines.training.data.sources import ImageData
 from baselines.training.recipe import RECIPES
 from baselines.training.settings import TrainingOptions
@@ -90,7 +91,8 @@ def run_trainings(
             raise MnasError(f"{kind.words[0]}: expected {expected}, or --resume FOLDER")
         folder = arguments.out or new_folder(kind.words[0])
         data = create(folder, where)
-        for line in (*data_lines(data), *skipped_lines(data)):
+        recipe = TrainingOptions(**given(arguments, TrainingOptions)).chosen_recipe()
+        for line in (*data_lines(data), *skipped_lines(data), *flip_lines(data, recipe)):
             say(f"mnas: {line}")
     try:
         found = run(folder, where)

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from baselines.notices import say
 from baselines.text import OWN, Count, counted
 from baselines.training.data.fit import CROP, FITS, PAD, SQUASH
+from baselines.training.data.mirrors import flip_lines
 from baselines.training.data.sources import ImageData, load_data, located_data, stratified
 from baselines.training.recipe import Recipe, load_recipe
 from baselines.training.settings import MAX_THREADS, ShortTraining, check_installed, side_of
@@ -241,6 +242,9 @@ def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
     """
     proxy = Proxy(data=located_data(data), **asdict(options))
     found = load_data(data, fit=proxy.fit)
-    if found.fit_note:
-        say(f"mnas: {found.fit_note}")
-    return ProxyTraining(replace(proxy, fingerprint=found.fingerprint, fit=None if found.fit == CROP else found.fit))
+    evaluator = ProxyTraining(
+        replace(proxy, fingerprint=found.fingerprint, fit=None if found.fit == CROP else found.fit)
+    )
+    for line in (*([found.fit_note] if found.fit_note else []), *flip_lines(found, evaluator.recipe)):
+        say(f"mnas: {line}")
+    return evaluator

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.text import counted
+from search_spaces.errors import one_line
+
 if TYPE_CHECKING:
-    from baselines.training.data.sources import Part
+    from baselines.training.data.sources import ImageData, Part
+    from baselines.training.recipe import Recipe
 
 # Side of the thumbnails, images that are looked at in all, and of one class.
 SIDE, LOOKED_AT, OF_A_CLASS = 16, 2000, 100
@@ -55,6 +59,19 @@ def mirrored_classes(part: Part, classes: int) -> list[tuple[int, int]]:
             if far and sure:
                 found.append((int(known[one]), int(known[other])))
     return found
+
+
+def flip_lines(data: ImageData, recipe: Recipe) -> list[str]:
+    """A line if images are not flipped because of what they are, or if they are, and perhaps should not be."""
+    if data.written:
+        return ["Note: these are taken for digits or letters, so they are not flipped left to right."]
+    pairs = mirrored_classes(data.train, len(data.classes)) if recipe.flip else []
+    if not pairs:
+        return []
+    (one, other), more = pairs[0], f" (and {counted(len(pairs) - 1, 'other pair')})" if len(pairs) > 1 else ""
+    names = f"{one_line(data.classes[one], 30)} and {one_line(data.classes[other], 30)}"
+    seen = f"{names}{more} look like each other's mirror images, and the recipe flips images"
+    return [f"Note: {seen}; if left and right tell them apart, add --no-flip."]
 
 
 def _small(images: Any, index: int) -> NDArray[np.uint8]:

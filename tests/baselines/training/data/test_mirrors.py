@@ -9,12 +9,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from baselines.registry import load
-from baselines.training.data.mirrors import mirrored_classes
+from baselines.training.data.mirrors import flip_lines, mirrored_classes
 from baselines.training.data.sources import Part, load_data
 from baselines.training.launch import planned
 from baselines.training.settings import TrainingOptions
-from baselines.views.evaluation import flip_lines
-from nas.evaluators.proxy_training import ProxyTraining, proxy_of
+from nas.evaluators.proxy_training import ProxyOptions, ProxyTraining, evaluator_of, proxy_of
 from tests.baselines.training.images import write_folders
 
 
@@ -51,7 +50,9 @@ def test_noise_and_classes_without_a_side_are_no_mirror_images(seed: int) -> Non
     assert mirrored_classes(Part(symmetric, np.arange(80) % 4), 4) == []
 
 
-def test_a_training_says_so_and_takes_no_flip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_says_so_and_takes_no_flip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
     for name, right in (("left", False), ("right", True)):
@@ -69,6 +70,12 @@ def test_a_training_says_so_and_takes_no_flip(tmp_path: Path, monkeypatch: pytes
     proxy = ProxyTraining(proxy_of(f"train:{tmp_path / 'signs'}?no_flip=True"))
     assert not proxy.recipe.flip
     assert proxy.name.endswith("?no_flip=True")
+    # So does a search over trainings.
+    capsys.readouterr()
+    evaluator_of(str(tmp_path / "signs"), ProxyOptions())
+    assert capsys.readouterr().err.count("look like each other's mirror images") == 1
+    evaluator_of(str(tmp_path / "signs"), ProxyOptions(no_flip=True))
+    assert capsys.readouterr().err == ""
     others = load_data(str(write_folders(tmp_path / "colours")))
     assert flip_lines(others, options.chosen_recipe()) == []
 
