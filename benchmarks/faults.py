@@ -348,7 +348,7 @@ def studies(count: int, names: str = "") -> None:
 
 
 def ray(_: int) -> None:
-    """Kill one of two nodes on loopback in the middle of 200 trials."""
+    """On two nodes on loopback: one killed and a third added in the middle of 200 trials; then the driver killed."""
     import psutil
 
     os.environ.update(
@@ -356,40 +356,72 @@ def ray(_: int) -> None:
     )
     from ray.cluster_utils import Cluster
 
-    print("## Two Ray nodes, one of them killed", flush=True)
+    print("## Two Ray nodes: one of them killed, one added, and the driver killed", flush=True)
     node = {"num_cpus": 2, "node_ip_address": "127.0.0.1"}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     second = cluster.add_node(**node)
+    options = ["--evaluator", TIMED, "--trials", "200", "--executor", "ray", "--workers", "4"]
+    variables = environment(0.4, RAY_ADDRESS=cluster.address)
     try:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place, "run")
-            options = ["--evaluator", TIMED, "--trials", "200", "--executor", "ray", "--workers", "4"]
-            process = subprocess.Popen(
-                command("search", *options, "--out", str(folder)),
-                env=environment(0.4, RAY_ADDRESS=cluster.address),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            while num_completed(folder) < 100 and process.poll() is None:
-                time.sleep(0.05)
+            process = _started(["search", *options, "--out", str(folder)], variables, folder, 70)
             time.sleep(0.2)  # into the middle of the next trials
             raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
             victims = [*raylet.children(recursive=True), raylet]
             for victim in victims:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     victim.kill()
+            _wait_for(process, folder, 120)
+            third = cluster.add_node(**node)
             output, _ = process.communicate(timeout=300)
             assert process.returncode == 0, output.decode()
-            numbers = [row[1] for row in journal_content(folder)["completions"]]
-            with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-                (retried,) = connection.execute("SELECT count(*) FROM failed_attempts").fetchone()
-                (failed,) = connection.execute("SELECT count(*) FROM completions WHERE failure IS NOT NULL").fetchone()
-            once = sorted(numbers) == list(range(200))
-            print(f"killed {len(victims)} processes after 100 trials: {len(numbers)} trials, each once: {once};")
-            print(f"{retried} trials were run again, {failed} failed", flush=True)
-            assert once
+            retried = _each_once(folder, f"killed {len(victims)} processes of a node after 70 trials, added one at 120")
+            assert retried >= 1
+            raylet = psutil.Process(third.all_processes["raylet"][0].process.pid)
+            print(f"the added node has run {len(raylet.children())} processes of ours", flush=True)
+
+            folder = Path(place, "driver")
+            process = _started(["search", *options, "--out", str(folder)], variables, folder, 100)
+            process.kill()
+            process.wait()
+            time.sleep(5)
+            left = [each for each in psutil.process_iter(["cmdline"]) if _works_for(each, folder)]
+            resumed = command("search", "--resume", str(folder), "--allow-code")
+            done = subprocess.run(resumed, env=variables, check=False, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            _each_once(folder, f"killed the driver after 100 trials ({len(left)} of its processes left) and resumed")
     finally:
         cluster.shutdown()
+
+
+def _started(arguments: Sequence[str], variables: dict[str, str], folder: Path, trials: int) -> subprocess.Popen[bytes]:
+    """A search that has completed so many trials."""
+    process = subprocess.Popen(command(*arguments), env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    _wait_for(process, folder, trials)
+    return process
+
+
+def _wait_for(process: subprocess.Popen[bytes], folder: Path, trials: int) -> None:
+    while num_completed(folder) < trials and process.poll() is None:
+        time.sleep(0.05)
+
+
+def _works_for(process: Any, folder: Path) -> bool:
+    """Whether a process names a run's folder."""
+    return any(str(folder) in word for word in process.info["cmdline"] or ())
+
+
+def _each_once(folder: Path, what: str) -> int:
+    """Print and check that each of 200 trials was done once. Returns how many were run again."""
+    numbers = [row[1] for row in journal_content(folder)["completions"]]
+    with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        (retried,) = connection.execute("SELECT count(*) FROM failed_attempts").fetchone()
+        (failed,) = connection.execute("SELECT count(*) FROM completions WHERE failure IS NOT NULL").fetchone()
+    once = sorted(numbers) == list(range(200))
+    print(f"{what}: {len(numbers)} trials, each once: {once}; {retried} were run again, {failed} failed", flush=True)
+    assert once
+    return int(retried)
 
 
 @contextlib.contextmanager
