@@ -73,6 +73,7 @@ def expected(architecture: Architecture) -> str | None:
     return "memory" if (last.kernel_size, last.expand_ratio) == (5, 6) else None
 
 
+@pytest.mark.slow
 def test_a_search_outlives_every_kind_of_fault(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     settings = SearchSettings("efficientnet", f"{tmp_path}/faulty.py", "random", SOFT, 80, 0)

@@ -105,6 +105,7 @@ def test_the_number_of_threads_is_that_of_the_training(threads: int) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begun with two, interrupted, and resumed where torch would use one; and in one with a single core."""
     monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)

@@ -147,6 +147,7 @@ def test_a_torchvision_network_under_the_same_recipe(images: Path, capsys: pytes
     assert "cam: t holds a network of torchvision" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_epoch_and_resumed(images: Path) -> None:
     """Killed twice with signal 9; the final weights are those of an uninterrupted training."""
     code = (
