@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ from baselines.training.folder import (
     change_learning_rate,
     change_place,
     check_empty,
+    course_of,
     create_training,
     read_training,
     trained_network,
 )
-from baselines.training.recipe import PRECISIONS, RECIPES
+from baselines.training.recipe import KEPT, PRECISIONS, RECIPES
 from baselines.training.settings import TrainingOptions, check_installed, network_of
 from baselines.views import training as view
 from baselines.views.terminal import print_json, show
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 CHOICES = {
     "recipe": RECIPES,
     "fit": FITS,
+    "keep": KEPT,
     "precision": PRECISIONS,
     "activation": ACTIVATIONS,
     "weights_of": WEIGHTS_OF,
@@ -96,10 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
         say(f"mnas: resume with: {resume}")
         raise
     found = evaluate(trained_network(folder)[2], data.val, network_of(subject).resolution, at_once=settings.at_once)
+    course = course_of(folder, settings)
     if arguments.json:
-        print_json({"out": str(folder), "data": data.about(), "steps": steps, "val": found.as_dict()})
+        about = {"out": str(folder), "data": data.about(), "steps": steps, "course": asdict(course)}
+        print_json({**about, "val": found.as_dict()})
         return
-    show(*view.finished_text(found, data, folder))
+    show(*view.finished_text(found, data, folder, settings.recipe, course))
 
 
 def _resumed(arguments: argparse.Namespace) -> Path:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from baselines.files import replace_file
+from baselines.training.best import Best
 from search_spaces.errors import MnasError, reason_of
 
 CHECKPOINT = "checkpoint.pt"
@@ -23,12 +24,14 @@ class Checkpoint:
 
     Args:
         folder: folder of the checkpoint; None to keep none.
-        network, optimizer, averaged: what is saved and loaded; ``averaged`` is None if there is no average.
+        network, optimizer, averaged, best: what is saved and loaded; ``averaged`` and ``best`` may be None.
     """
 
-    def __init__(self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any) -> None:
+    def __init__(
+        self, folder: Path | None, network: nn.Module, optimizer: Any, averaged: Any, best: Best | None = None
+    ) -> None:
         self._file = None if folder is None else folder / CHECKPOINT
-        self._network, self._optimizer, self._averaged = network, optimizer, averaged
+        self._parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "averaged": averaged, "best": best}
         self._saved = time.monotonic()
         self.step = 0
         """Step of the saved state; 0 if there is none."""
@@ -43,10 +46,9 @@ class Checkpoint:
             return 0
         try:
             state = torch.load(self._file, map_location=device, weights_only=True)
-            self._network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            if self._averaged is not None:
-                self._averaged.load_state_dict(state["averaged"])
+            for name, part in self._parts.items():
+                if part is not None:
+                    part.load_state_dict(state[name])
             self.step = int(state["step"])
             return self.step
         except Exception as error:  # torch raises many kinds of errors for a file that is not its own
@@ -69,9 +71,8 @@ class Checkpoint:
         """Write the state after a step. Raises `MnasError` if that fails."""
         if self._file is None:
             return
-        state = {"step": step, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
-        if self._averaged is not None:
-            state["averaged"] = self._averaged.state_dict()
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items() if part is not None}
+        state["step"] = step
         try:
             replace_file(self._file, lambda stream: torch.save(state, stream))
         except (OSError, RuntimeError) as error:

@@ -2,11 +2,11 @@
 
 spec.yaml            network that is trained
 training.json        data with its fingerprint, recipe, seed
-checkpoint.pt        state of the training; removed at the end
+checkpoint.pt        state of the training, with the best epoch's weights if they are kept; removed at the end
 history.csv          one line per epoch
 tensorboard/         the same and more, for TensorBoard
-weights.safetensors  weights to evaluate: the moving average if there is one
-raw.safetensors      weights of the last step, if there is an average
+weights.safetensors  weights to evaluate: the moving average if there is one, and those of the best epoch if it is kept
+raw.safetensors      weights of the last step, if those are others
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,32 @@ def read_training(folder: Path) -> tuple[Subject, TrainingSettings]:
     return subject.adapted(settings.resolution, len(settings.classes)), settings
 
 
+@dataclass(frozen=True)
+class Course:
+    """How long a training took, and which of its weights are evaluated.
+
+    Attributes:
+        epochs: epochs that were completed.
+        best: the first epoch with the highest accuracy on the validation part; 0 before the first.
+        kept: epoch whose weights are evaluated.
+        early: whether the training has ended before all its epochs.
+    """
+
+    epochs: int
+    best: int
+    kept: int
+    early: bool
+
+
+def course_of(folder: Path, settings: TrainingSettings) -> Course:
+    """The course of a training that has ended. Raises `MnasError` if its history is damaged."""
+    curve = validation_curve(folder)
+    epochs = curve[-1][0] if curve else 0
+    best = max(curve, key=lambda point: point[1])[0] if curve else 0
+    recipe = settings.recipe
+    return Course(epochs, best, best if recipe.keep == "best" else epochs, 0 < epochs < recipe.epochs)
+
+
 def validation_curve(folder: Path) -> list[tuple[int, float]]:
     """Epochs that a training has completed so far, from 1, with the accuracy on its validation part.
 
@@ -179,12 +205,18 @@ def initial_weights(
         settings: settings of the training.
         tell: function that is called with a line about the weights that were taken; says nothing by default.
     """
+    import torch
+
     from baselines.exchange.weights import load_weights
+    from baselines.training.batches import step_seed
+    from baselines.training.loop import FIRST_WEIGHTS
     from search_spaces.network import build_network
 
     if not settings.weights or isinstance(subject, Comparator):
         return None
-    network = build_network(subject.architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed(settings.seed, FIRST_WEIGHTS))  # for the classifier, as without weights
+        network = build_network(subject.architecture)
     which = settings.weights_of or None
     load_weights(network, Path(settings.weights), keep_classifier=True, weights_of=which, tell=tell)
     weights: Mapping[str, Tensor] = network.state_dict()
@@ -239,7 +271,7 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
 
     Args:
         folder: folder of the training.
-        raw: whether to use the weights of the last step instead of their moving average.
+        raw: whether to use the weights of the last step instead of their moving average or the best epoch's.
 
     Raises:
         MnasError: the folder holds no training, or one that has not ended.
@@ -251,6 +283,8 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
     if not (folder / WEIGHTS).is_file():
         raise MnasError(f"training: {folder} is not complete; resume it with: {command('train', '--resume', folder)}")
     network = subject.build() if isinstance(subject, Comparator) else build_network(subject.architecture)
-    # Without an average, WEIGHTS holds the weights of the last step.
-    load_weights(network, folder / (RAW_WEIGHTS if raw and settings.recipe.ema else WEIGHTS))
+    recipe = settings.recipe
+    # Otherwise, WEIGHTS holds the weights of the last step.
+    last_differ = bool(recipe.ema) or recipe.keep == "best"
+    load_weights(network, folder / (RAW_WEIGHTS if raw and last_differ else WEIGHTS))
     return subject, settings, network

@@ -23,7 +23,7 @@ from baselines.training.folder import (
     read_training,
     train_in,
 )
-from baselines.training.recipe import Recipe
+from baselines.training.recipe import NOTHING_TO_FREEZE, Recipe
 from baselines.training.settings import (
     TrainingOptions,
     TrainingSettings,
@@ -69,6 +69,8 @@ def planned(
     subject = trained_subject(subject, data, options)
     gpus, recipe = torch.cuda.device_count(), recipe or options.chosen_recipe()
     recipe = recipe.with_values(flip=False if data.written else None)
+    if recipe.freeze_epochs and not options.weights:
+        raise MnasError(NOTHING_TO_FREEZE)
     check_devices(options.devices or 0, gpus)
     batch, count = recipe.batch, len(data.train)
     devices = options.devices or next(number for number in range(max(1, gpus), 0, -1) if batch % number == 0)

@@ -22,11 +22,12 @@ from baselines.comparators import Comparator
 from baselines.threads import ThreadLimit
 from baselines.training.augment import train_batch
 from baselines.training.batches import batches_of, epoch_order, step_seed
+from baselines.training.best import Best
 from baselines.training.checkpoint import Checkpoint
 from baselines.training.data.sources import ImageData
 from baselines.training.optimizer import make_optimizer
 from baselines.training.predict import accuracy_of
-from baselines.training.recipe import PRECISIONS, Recipe
+from baselines.training.recipe import NOTHING_TO_FREEZE, PRECISIONS, Recipe
 from search_spaces.architecture import Architecture
 from search_spaces.errors import MnasError
 from search_spaces.network import build_network
@@ -34,6 +35,9 @@ from search_spaces.network import build_network
 # Arguments of `step_seed` beyond those of real steps and devices: the step for the initial weights, and what is added
 # to the rank for the augmentation.
 FIRST_WEIGHTS, AUGMENTATION = 2**31, 2**16
+
+# Parts of a network that stand still in frozen epochs; its classifier is all that learns then.
+BACKBONE = ("stem", "stages", "head")
 
 # The loss is read every LOOK_EVERY steps, or after LOOK_SECONDS: reading it waits for the GPU.
 LOOK_EVERY, LOOK_SECONDS = 20, 1.0
@@ -71,7 +75,8 @@ class Trained:
 
     Attributes:
         network: network with the weights of the last step.
-        averaged: network with the moving average of weights and batch-norm statistics; `network` if there is none.
+        averaged: network to evaluate: with the moving average of weights and batch-norm statistics, if there is one,
+            and with the weights of the best epoch, if the recipe keeps that; `network` if neither.
         steps: steps of the optimizer.
         seconds: time that this process took.
         first_rank: whether this is the first of the processes that trained together.
@@ -120,13 +125,15 @@ def train(
             environment of `baselines.training.ranks`.
         threads: threads of the computation on a CPU, which the devices share; 0 for as many as torch has.
         watch: function that is called with the progress, in the first process.
-        validate_every: epochs between validations, which use at most a micro-batch of images at once; 0 for none.
+        validate_every: epochs between validations, which use at most a micro-batch of images at once; 0 for none. A
+            recipe may need one after every epoch.
         stop: function that returns whether to stop after the current step; its state is saved.
 
     Raises:
         KeyboardInterrupt: the training was stopped before its end.
         DivergenceError: the loss or a weight is no longer finite.
-        MnasError: the classes do not match, or the checkpoint belongs to another training.
+        MnasError: the classes do not match, epochs without initial weights are frozen, or the checkpoint belongs to
+            another training.
     """
     if network.num_classes != len(data.classes):
         raise MnasError(
@@ -138,7 +145,7 @@ def train(
         training = _Training(network, data, recipe, seed, fabric, micro_batches, recompute=recompute)
         training.start(folder, initial, compiled=compiled)
         started = time.perf_counter()
-        training.run(watch, validate_every, stop)
+        training.run(watch, 1 if recipe.watched else validate_every, stop)
         seconds = time.perf_counter() - started
     return Trained(training.network, training.evaluated, training.steps, seconds, fabric.is_global_zero)
 
@@ -185,12 +192,23 @@ class _Training:
         self.network: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._generator = torch.Generator()
+        self._best = Best(recipe)
         self._step = 0
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network to evaluate: the averaged one if there is an average."""
+        """The network to evaluate: the averaged one if there is an average, of the epoch that is kept."""
+        return self._best.kept(self._current)
+
+    @property
+    def _current(self) -> nn.Module:
+        """The network to evaluate, as it is after this step."""
         return self.network if self._averaged is None else self._averaged.module
+
+    @property
+    def _has_ended(self) -> bool:
+        epoch, rest = divmod(self._step, self._steps_per_epoch)
+        return self._step == self.steps or (rest == 0 and self._best.is_long_ago(epoch))
 
     def start(self, folder: Path | None, initial: Mapping[str, Tensor] | None, *, compiled: bool) -> None:
         """Set network, optimizer and average to the last checkpoint, or to the initial state if there is none."""
@@ -198,19 +216,23 @@ class _Training:
             self.network.load_state_dict(dict(initial))
         optimizer = make_optimizer(self.network, self._recipe)
         self._averaged = _make_average(self.network, self._recipe, self._device) if self._recipe.ema else None
-        model = torch.compile(self.network) if compiled else self.network
-        self._model, self._optimizer = self._fabric.setup(model, optimizer)
-        self._checkpoint = Checkpoint(folder, self.network, self._optimizer, self._averaged)
+        self._plain = torch.compile(self.network) if compiled else self.network
+        self._model, self._optimizer = self._fabric.setup(self._plain, optimizer)
+        best = self._best if self._recipe.watched else None
+        self._checkpoint = Checkpoint(folder, self.network, self._optimizer, self._averaged, best)
         self._step = self._checkpoint.load(self._device)
+        if self._recipe.freeze_epochs and initial is None and not self._step:
+            raise MnasError(NOTHING_TO_FREEZE)
 
     def run(self, watch: Callable[[Progress], None], validate_every: int, stop: Callable[[], bool]) -> None:
         """Train to the end, or until stopped."""
         fabric, per_epoch, first_rank = self._fabric, self._steps_per_epoch, self._fabric.is_global_zero
         reader = batches_of(self._data.train, self._side, self._device, self._recipe, self._seed)
-        self._model.train()
         last_report, images = time.perf_counter(), 0
-        while self._step < self.steps:
+        ended = self._has_ended
+        while not ended:
             epoch, first = divmod(self._step, per_epoch)
+            self._set_mode()
             indices = epoch_order(self._seed, epoch, len(self._data.train))[: per_epoch * self._batch]
             rows = indices.reshape(per_epoch, fabric.world_size, -1)[first:, fabric.global_rank]
             for pixels, labels in reader.read(list(rows), self._step):
@@ -231,12 +253,14 @@ class _Training:
                     accuracy, epoch = self._validate(validate_every), self._step // per_epoch
                     watch(Progress(self._step, self.steps, epoch, float(loss), rate, images / seconds, accuracy))
                     last_report, images = time.perf_counter(), 0
-                if self._step == self.steps or self._checkpoint.is_due or stopped:
+                if self._has_ended or self._checkpoint.is_due or stopped:
                     if not all(bool(weights.isfinite().all()) for weights in self.network.parameters()):
                         self._fail("a weight is no longer finite")
                     self._checkpoint.save(self._step)
                 if stopped:
                     raise KeyboardInterrupt
+            # Only the first device knows the accuracies.
+            ended = fabric.broadcast(self._has_ended) if self._recipe.patience else self._has_ended
 
     def _fail(self, problem: str) -> NoReturn:
         checkpoint = self._checkpoint
@@ -278,9 +302,23 @@ class _Training:
         if rest or not every or epoch % every:
             return None
         at_once = math.ceil(self._batch / self._fabric.world_size / self._micro_batches)
-        accuracy = accuracy_of(self.evaluated, self._data.val, self._side, self._device, at_once)
-        self._model.train()
+        accuracy = accuracy_of(self._current, self._data.val, self._side, self._device, at_once)
+        self._best.see(epoch, accuracy, self._current)
         return accuracy
+
+    def _set_mode(self) -> None:
+        """Set the network to training, and its backbone to evaluation without gradients in frozen epochs."""
+        self._model.train()
+        if not self._recipe.freeze_epochs:
+            return
+        learns = self._step >= self._recipe.freeze_epochs * self._steps_per_epoch
+        changed = False
+        for name in BACKBONE:
+            part = getattr(self.network, name)
+            changed = changed or next(part.parameters()).requires_grad != learns
+            part.train(learns).requires_grad_(learns)
+        if changed and self._fabric.world_size > 1:  # each device expects gradients of the weights of its setup
+            self._model = self._fabric.setup_module(self._plain)
 
 
 def _build(network: Architecture | Comparator, recipe: Recipe, *, recompute: bool) -> nn.Module:

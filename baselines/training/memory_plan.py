@@ -41,7 +41,7 @@ class MemoryPlan:
         recompute: whether the inner feature maps of blocks are recomputed in the backward pass.
         process: memory of the process itself (on a CPU; 0 on a GPU).
         state: memory of the weights, gradients, optimizer state and moving average, plus one working copy for the
-            optimizer (and one more to average gradients over devices).
+            optimizer (one more to average gradients over devices, and on a CPU one of the best epoch if it is kept).
         inputs: memory of the images of a batch, as they are read; on a GPU, plus all training images if they are kept
             there.
         per_image: memory for each image of a micro-batch: feature maps that are kept for the backward pass or alive in
@@ -116,7 +116,8 @@ def plan_memory(
     if batch < 2 or (micro_batch is not None and micro_batch < 2):
         raise MnasError("batch: batch norm needs two images at once; use a larger --batch or --micro-batch")
     weights = FLOAT * counts_of(network)[1]
-    state = weights * (3 + _values_per_weight(recipe) + (1 if devices > 1 else 0))
+    kept = recipe.keep == "best" and device.type == "cpu"
+    state = weights * (3 + _values_per_weight(recipe) + (devices > 1) + kept)
     pixels = 3 * network.resolution**2
     inputs = batch * pixels
     all_images = 3 * len(data.train) * (data.train.side or 0) ** 2
@@ -169,7 +170,9 @@ def _measure_steps(
     from baselines.training.loop import train
 
     few_images = replace(data, train=data.train.take(np.arange(len(data.train))[:images]))
-    short_recipe = recipe.with_values(epochs=2, batch=images, warmup_epochs=0.0)
+    short_recipe = recipe.with_values(
+        epochs=2, batch=images, warmup_epochs=0.0, freeze_epochs=0, patience=0, keep="last"
+    )
     device = device_here()
     # Otherwise a heap of large pieces remains, from which the following training would allocate its feature maps.
     give_back_maps(at_once=True)

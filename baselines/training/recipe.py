@@ -13,7 +13,9 @@ OPTIMIZERS = ("rmsprop-tf", "sgd")
 SCHEDULES = ("exponential", "cosine")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 CROPS = ("none", "pad", "resize")
+KEPT = ("last", "best")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+NOTHING_TO_FREEZE = "freeze_epochs: there are no trained weights to keep; use --weights FILE, or 0"
 ARCHITECTURE_FIELDS = ("bn_momentum", "dropout", "drop_connect")
 
 
@@ -42,6 +44,12 @@ class Recipe:
         clip_norm: largest norm of all gradients together; 0 disables clipping.
         bn_momentum, dropout, drop_connect: values that replace the architecture's; None keeps the architecture's. The
             published momentum of batch norm, 0.01, takes thousands of steps to reach the statistics of the images.
+        freeze_epochs: first epochs, in which only the classifier of given weights learns: stem, stages and head stay in
+            evaluation mode, so the statistics of their batch norms stand still.
+        patience: epochs without a higher accuracy on the validation part after which a training ends early, counted
+            from the frozen epochs on; 0 for none.
+        keep: epoch whose weights are evaluated: ``last``, or ``best``, the first of those with the highest accuracy on
+            the validation part.
 
     Raises:
         FieldError: a value breaks its rule.
@@ -66,6 +74,9 @@ class Recipe:
     bn_momentum: float | None = None
     dropout: float | None = None
     drop_connect: float | None = None
+    freeze_epochs: int = 0
+    patience: int = 0
+    keep: str = "last"
 
     def __post_init__(self) -> None:
         check_int("epochs", self.epochs, 1, 100_000)
@@ -83,6 +94,9 @@ class Recipe:
         for name in ARCHITECTURE_FIELDS:
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, 1)
+        check_int("freeze_epochs", self.freeze_epochs, 0, self.epochs)
+        check_int("patience", self.patience, 0, 100_000)
+        check_name("keep", self.keep, KEPT)
         if not isinstance(self.flip, bool):
             raise FieldError("flip", f"{self.flip!r}: expected true or false")
 
@@ -109,6 +123,11 @@ class Recipe:
     def average_decay(self, step: int) -> float:
         """Decay of the moving average after a step, counted from 0 (TensorFlow's decay with num_updates)."""
         return min(self.ema, (1 + step) / (10 + step))
+
+    @property
+    def watched(self) -> bool:
+        """Whether the course of a training depends on the accuracy on the validation part."""
+        return bool(self.patience) or self.keep == "best"
 
     def shortened(self, epochs: int | None) -> Recipe:
         """The recipe for another number of epochs; None keeps its own. A warm-up that would fill them is dropped."""

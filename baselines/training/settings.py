@@ -49,6 +49,10 @@ class TrainingOptions(ShortTraining):
     Attributes:
         batch: images in a step (default: those of the recipe).
         learning_rate: peak learning rate for 256 images in a step (default: that of the recipe).
+        keep: epoch whose weights are evaluated, by accuracy on the validation part (default: that of the recipe).
+        patience: epochs without a higher accuracy on the validation part after which a training ends early; 0 for none
+            (default: those of the recipe).
+        freeze_epochs: first epochs, in which only the classifier learns, with --weights (default: those of the recipe).
         memory: memory limit in bytes, such as 6G (default: nine tenths of the free memory).
         seed: random seed.
         weights: file of weights to start from; the classifier starts fresh.
@@ -62,6 +66,9 @@ class TrainingOptions(ShortTraining):
 
     batch: Count | None = None
     learning_rate: float | None = None
+    keep: str | None = None
+    patience: int | None = None
+    freeze_epochs: int | None = None
     memory: Quantity | None = None
     seed: int = 0
     weights: Path | None = None
@@ -76,7 +83,14 @@ class TrainingOptions(ShortTraining):
         """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule."""
         recipe = load_recipe(self.recipe).shortened(self.epochs)
         flip = False if self.no_flip else None
-        return recipe.with_values(batch=self.batch, learning_rate=self.learning_rate, flip=flip)
+        return recipe.with_values(
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            flip=flip,
+            keep=self.keep,
+            patience=self.patience,
+            freeze_epochs=self.freeze_epochs,
+        )
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from baselines.training.data.sources import ImageData
     from baselines.training.evaluate import Evaluation
+    from baselines.training.folder import Course
     from baselines.training.loop import Progress
     from baselines.training.memory_plan import MemoryPlan
+    from baselines.training.recipe import Recipe
 
 
 def _network_text(subject: Subject) -> str:
@@ -58,6 +60,9 @@ def started_text(
     epochs = counted(settings.recipe.epochs, "epoch")
     threads = f", {counted(settings.threads, 'thread')}" if settings.threads else ""
     enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
+    frozen = settings.recipe.freeze_epochs
+    if frozen:
+        epochs += f" (in the first {frozen} only the classifier learns)"
     return [
         labelled("Training", _network_text(subject)),
         *_stride_lines(subject),
@@ -75,15 +80,30 @@ def resumed_text(settings: TrainingSettings, threads: int) -> list[RenderableTyp
     return [f"Note: it goes on with {kept}: another number would change the weights."]
 
 
-def finished_text(found: Evaluation, data: ImageData, folder: Path) -> list[RenderableType]:
-    """Lines with the validation accuracy, the folder and the next commands."""
+def finished_text(
+    found: Evaluation, data: ImageData, folder: Path, recipe: Recipe, course: Course
+) -> list[RenderableType]:
+    """Lines with the course of the training, the validation accuracy, the folder and the next commands."""
     return [
+        *_course_lines(recipe, course),
         labelled("Validation", summary(found)),
         *skipped_lines(data),
         pointer("Folder:", str(folder)),
         pointer("Next:", command("evaluate", folder)),
         pointer("Watch:", f"tensorboard --logdir {shlex.quote(str(folder))}"),
     ]
+
+
+def _course_lines(recipe: Recipe, course: Course) -> list[str]:
+    """Lines about an early end and the epoch that is kept; none for a training of all epochs whose last is kept."""
+    lines = []
+    if course.early:
+        ended = f"Ended after epoch {course.epochs} of {recipe.epochs}"
+        lines.append(f"{ended}: the best was {course.best}, and --patience is {recipe.patience}.")
+    if recipe.keep == "best":
+        kept = f"epoch {course.kept} of {course.epochs}, chosen by the validation part, which it flatters a little"
+        lines.append(f"Kept: {kept}; --raw evaluates the last.")
+    return lines
 
 
 def plan_data(plan: MemoryPlan) -> dict[str, Any]:

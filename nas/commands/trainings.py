@@ -9,21 +9,20 @@ from types import ModuleType
 from typing import Any
 
 from baselines.commands.options import add_data, add_options, add_place, given, refuse, show_found
+from baselines.commands.train import CHOICES
 from baselines.files import check_new, new_folder
 from baselines.notices import say
-from baselines.training.data.fit import FITS
 from baselines.training.data.mirrors import flip_lines
 from baselines.training.data.sources import ImageData
-from baselines.training.recipe import RECIPES
 from baselines.training.settings import TrainingOptions
 from baselines.views.evaluation import data_lines, skipped_lines
 from nas.executors.base import EXECUTORS, Execution
 from nas.studies.trainings import StudyKind
-from search_spaces.architecture import ACTIVATIONS
 from search_spaces.errors import MnasError
 
 # Options of a training that are the same for all networks.
-SHARED = ("recipe", "epochs", "resolution", "width", "activation", "no_flip", "fit", "batch", "learning_rate", "memory")
+SHARED = ("recipe", "epochs", "resolution", "width", "activation", "no_flip", "fit", "batch", "learning_rate",
+          "keep", "patience", "memory")  # fmt: skip
 
 
 def add_trainings(
@@ -51,7 +50,7 @@ def add_trainings(
     add_data(group)
     if plan is not None:
         add_options(group, plan, names)
-    add_options(group, options, SHARED, choices={"recipe": RECIPES, "fit": FITS, "activation": ACTIVATIONS})
+    add_options(group, options, SHARED, choices=CHOICES)
     add_place(group, what)
     usual = {"executor": "in-process; with several workers or limits, processes"}
     where = f"where trainings run{condition and ','}{condition}"

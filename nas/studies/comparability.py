@@ -8,6 +8,7 @@ from itertools import combinations
 
 from baselines.comparators import Subject
 from baselines.spec import BaselineSpec
+from baselines.text import counted
 from baselines.training.recipe import Recipe
 from baselines.training.settings import TrainingOptions, TrainingSettings, enlargement, network_of
 from search_spaces.architecture import RECIPE_FIELDS, Architecture
@@ -73,7 +74,13 @@ def _listed(names: set[str]) -> str:
 
 
 def comparison_notes(names: Sequence[str], subjects: Sequence[Subject], settings: TrainingSettings) -> Iterator[str]:
-    """What a person has to know to read the result: which networks see enlarged images."""
+    """What a person has to know to read the result: which networks see enlarged images, which epochs are judged."""
+    recipe = settings.recipe
+    if recipe.patience:
+        waited = counted(recipe.patience, "epoch")
+        yield f"a training ends early after {waited} without a higher accuracy on its validation part"
+    if recipe.keep == "best":
+        yield "weights are those of the best epoch on the validation part, whose accuracies are therefore optimistic"
     sides = [network_of(subject).resolution for subject in subjects]
     large = [(name, side) for name, side in zip(names, sides, strict=True) if enlargement(name, side, settings.sides)]
     if len(large) == 1:

@@ -137,6 +137,8 @@ def create_comparison(
     Raises:
         MnasError: two networks become the same (`check_distinct`), or the folder cannot be created.
     """
+    if plan.equal == "macs" and options.chosen_recipe().patience:
+        raise MnasError("patience: cannot be combined with --equal macs, which fixes the epochs of each network")
     check_distinct(subjects, [trained_subject(subject, data, options) for subject in subjects], options)
     start_comparison(folder, plan, planned_trainings(subjects, data, options, execution), kind, stored)
 

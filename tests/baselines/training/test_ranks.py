@@ -47,14 +47,23 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_two_devices_give_the_weights_of_two_parts(images: str) -> None:
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_two_devices_give_the_weights_of_two_parts(images: str, frozen: int) -> None:
     """Without random draws, gradients averaged over processes equal gradients summed over micro-batches."""
-    recipe = replace(load_recipe("proxy").shortened(2), batch=16, crop="none", flip=False)
+    recipe = replace(load_recipe("proxy").shortened(2), batch=16, crop="none", flip=False, freeze_epochs=frozen)
     data = load_data(images)
     subject = trained_subject(load("efficientnet_b0"), data, TrainingOptions(width=0.2))
+    assert isinstance(subject, BaselineSpec)
+    save_weights(build_network(subject.architecture), Path("first.safetensors"))
+    weights = str(Path("first.safetensors").absolute()) if frozen else ""
     for name, values in (("devices", {"devices": 2}), ("parts", {"micro_batches": 2})):
         settings = TrainingSettings(
-            data=images, recipe=recipe, fingerprint=data.fingerprint, classes=data.classes, **values
+            data=images,
+            recipe=recipe,
+            fingerprint=data.fingerprint,
+            classes=data.classes,
+            weights=weights,
+            **values,  # type: ignore[arg-type]
         )
         create_training(Path(name), subject, settings)
         run_training(Path(name), lambda progress: None)

@@ -344,3 +344,20 @@ def test_other_studies_have_their_own_command_and_files(images: str, grown: list
     assert [one.name for one in found.contestants] == ["larger", "base"]
     with StudyJournal.open(Path("c")) as journal:
         assert journal.kind == "comparison"
+
+
+def test_trainings_keep_their_best_epoch_and_end_early(images: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compare", "efficientnet_b0", "mnasnet_b1", "--data", images, *OPTIONS, "--seeds", "1", "--json"]
+    course = ("--keep", "best", "--patience", "1", "--epochs", "4")
+    assert main([*command, *course, "--equal", "macs", "--out", "c"]) == 2
+    assert "patience: cannot be combined with --equal macs" in capsys.readouterr().err
+    assert not Path("c").exists()
+    assert main([*command, *course, "--out", "c"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recipe"]["keep"], found["recipe"]["patience"]) == ("best", 1)
+    notes = " ".join(found["notes"])
+    assert "ends early after 1 epoch" in notes
+    assert "best epoch on the validation part" in notes
+    for network in found["networks"]:
+        ((_, *curve),) = ([0.0, *(accuracy for _, accuracy in each)] for each in found["curves"][network["name"]])
+        assert network["val_top1"] == [max(curve)]
