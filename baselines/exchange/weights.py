@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from baselines.exchange.checkpoints import (
     without_counters,
     without_wrappers,
 )
+from baselines.exchange.growth import grown, grown_text
 from baselines.exchange.namings import NAMINGS
 from baselines.files import write_new
 from baselines.notices import say
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMINGS", "load_weights", "save_weights", "unwrapped"]
 
-_USE_OWN_WEIGHTS = "use weights of exactly this network"
+# Namings with which a layer has the same name however many layers its stages have.
+BY_STAGE = ("mnas", "timm", "torchvision")
+_USE_OWN_WEIGHTS = "use weights of exactly this network (mnas train --from-smaller takes those of a smaller one too)"
 
 
 def load_weights(
@@ -81,6 +84,50 @@ def load_weights(
     for line in (*said, *_assumed(architecture, naming, file)):
         tell(line)
     return naming
+
+
+def load_smaller(
+    network: nn.Module,
+    file: Path,
+    *,
+    smaller: Architecture | None = None,
+    keep_classifier: bool = False,
+    weights_of: str | None = None,
+    seed: int = 0,
+    tell: Callable[[str], None] = say,
+) -> None:
+    """Load weights of a smaller network of the same stages, with fewer channels or layers (`exchange.growth`).
+
+    Args:
+        network: network of `search_spaces.network.build_network` with initial weights, which added blocks keep.
+        file, keep_classifier, weights_of, tell: as for `load_weights`.
+        smaller: architecture of the smaller network, if it is known.
+        seed: random seed of how copies of a channel share its weight.
+
+    Raises:
+        MnasError: the file cannot be read, or holds no weights of a smaller network of this kind.
+    """
+    architecture = _architecture_of(network)
+    if architecture is None:
+        raise MnasError("from_smaller: only a network of a spec can start from a smaller one")
+    tensors = read_tensors(file)
+    fits = _fitting(network, architecture, tensors, file, BY_STAGE)
+    candidate = chosen([candidate for candidate, _, _ in fits], weights_of, file)
+    naming, names = next((naming, names) for fit, naming, names in fits if fit is candidate)
+    ours = _renamed(candidate, naming, names, file)
+    for name, tensor in ours.items():
+        if not tensor.is_floating_point() and not name.endswith(".num_batches_tracked"):
+            raise _not_floating_point(file, name, tensor)
+    if keep_classifier:
+        ours = {name: tensor for name, tensor in ours.items() if not name.startswith("classifier.")}
+    try:
+        found = grown(ours, network.state_dict(), architecture, seed)
+    except MnasError as error:
+        raise MnasError(f"{file}: {str(error).removeprefix('weights: ')}") from None
+    network.load_state_dict(found.weights)
+    notes = [grown_text(found, smaller, architecture, fresh_classifier=keep_classifier)]
+    for line in (*taken(candidate, [fit for fit, _, _ in fits], tensors, file), *(f"{file}: {note}" for note in notes)):
+        tell(line)
 
 
 def _without_absent_layers(
@@ -202,7 +249,11 @@ _Fit = tuple[Candidate, str, dict[str, str]]
 
 
 def _fitting(
-    network: nn.Module, architecture: Architecture | None, tensors: Mapping[str, Tensor], file: Path
+    network: nn.Module,
+    architecture: Architecture | None,
+    tensors: Mapping[str, Tensor],
+    file: Path,
+    namings: Iterable[str] = tuple(NAMINGS),
 ) -> list[_Fit]:
     """The parts of a file that may be the network, each with the naming that fits best and our names by theirs.
 
@@ -215,7 +266,7 @@ def _fitting(
         tables["its own"] = {name.rpartition(".")[0]: name.rpartition(".")[0] for name in own}
         firsts = own[:1]
     else:
-        for naming in NAMINGS:
+        for naming in namings:
             with suppress(MnasError):  # it cannot express the network
                 tables[naming] = {their: our for our, their in _module_names(architecture, naming).items()}
         firsts = [f"{next(iter(table))}.weight" for table in tables.values()]
@@ -228,7 +279,7 @@ def _fitting(
             fits.append((candidate, best, tables[best]))
     if not fits:
         raise MnasError(
-            f"{file}: expected layers of this network, named as in one of {', '.join(NAMINGS)}, but got names such as "
+            f"{file}: expected layers of this network, named as in one of {', '.join(namings)}, but got names such as "
             f"{next(iter(tensors))!r}; {_USE_OWN_WEIGHTS}"
         )
     return fits

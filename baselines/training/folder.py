@@ -29,6 +29,7 @@ from baselines.spec import BaselineSpec, read_spec, write_spec
 from baselines.text import command
 from baselines.training.data.sources import ImageData, load_data, located_data
 from baselines.training.settings import TrainingSettings, network_of
+from search_spaces.architecture import Architecture
 from search_spaces.errors import MnasError, shorten
 from search_spaces.serialization import from_dict, read_text
 
@@ -207,7 +208,7 @@ def initial_weights(
     """
     import torch
 
-    from baselines.exchange.weights import load_weights
+    from baselines.exchange.weights import load_smaller, load_weights
     from baselines.training.batches import step_seed
     from baselines.training.loop import FIRST_WEIGHTS
     from search_spaces.network import build_network
@@ -217,10 +218,43 @@ def initial_weights(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(settings.seed, FIRST_WEIGHTS))  # for the classifier, as without weights
         network = build_network(subject.architecture)
-    which = settings.weights_of or None
-    load_weights(network, Path(settings.weights), keep_classifier=True, weights_of=which, tell=tell)
+    file, which = Path(settings.weights), settings.weights_of or None
+    if settings.from_smaller:
+        smaller, classes = _network_of_weights(file)
+        other = classes != settings.classes
+        load_smaller(
+            network, file, smaller=smaller, keep_classifier=other, weights_of=which, seed=settings.seed, tell=tell
+        )
+    else:
+        load_weights(network, file, keep_classifier=True, weights_of=which, tell=tell)
     weights: Mapping[str, Tensor] = network.state_dict()
     return weights
+
+
+def weights_file(place: Path) -> Path:
+    """The file of weights at a place, which may be the folder of a training that has ended.
+
+    Raises:
+        MnasError: that training has not ended.
+    """
+    if not is_training(place):
+        return place
+    if not (place / WEIGHTS).is_file():
+        raise _not_complete(place)
+    return place / WEIGHTS
+
+
+def _not_complete(folder: Path) -> MnasError:
+    return MnasError(f"training: {folder} is not complete; resume it with: {command('train', '--resume', folder)}")
+
+
+def _network_of_weights(file: Path) -> tuple[Architecture | None, tuple[str, ...]]:
+    """Architecture and classes of the training that wrote a file of weights; None and no classes if none did."""
+    if not is_training(file.parent) or file.name not in (WEIGHTS, RAW_WEIGHTS):
+        return None, ()
+    subject, settings = read_training(file.parent)
+    network = network_of(subject)
+    return (None if isinstance(network, Comparator) else network), settings.classes
 
 
 def load_training_data(settings: TrainingSettings) -> ImageData:
@@ -281,7 +315,7 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
 
     subject, settings = read_training(folder)
     if not (folder / WEIGHTS).is_file():
-        raise MnasError(f"training: {folder} is not complete; resume it with: {command('train', '--resume', folder)}")
+        raise _not_complete(folder)
     network = subject.build() if isinstance(subject, Comparator) else build_network(subject.architecture)
     recipe = settings.recipe
     # Otherwise, WEIGHTS holds the weights of the last step.

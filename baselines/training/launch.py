@@ -22,6 +22,7 @@ from baselines.training.folder import (
     locked,
     read_training,
     train_in,
+    weights_file,
 )
 from baselines.training.recipe import NOTHING_TO_FREEZE, Recipe
 from baselines.training.settings import (
@@ -66,6 +67,8 @@ def planned(
         raise MnasError(f"weights: {subject.name} always starts from fresh weights; remove --weights")
     if options.weights_of and not options.weights:
         raise MnasError("weights_of: there are no weights to choose from; use --weights FILE")
+    if options.from_smaller and not options.weights:
+        raise MnasError("from_smaller: there are no weights of a smaller network; use --weights FILE")
     subject = trained_subject(subject, data, options)
     gpus, recipe = torch.cuda.device_count(), recipe or options.chosen_recipe()
     recipe = recipe.with_values(flip=False if data.written else None)
@@ -83,7 +86,8 @@ def planned(
         seed=options.seed,
         precision=options.precision,
         compiled=int(options.compile),
-        weights=str(options.weights.absolute()) if options.weights else "",
+        weights=str(weights_file(options.weights).absolute()) if options.weights else "",
+        from_smaller=int(options.from_smaller),
         weights_of=options.weights_of or "",
         recipe=recipe.with_values(batch=min(batch, count) // devices * devices),
         fingerprint=data.fingerprint,

@@ -55,7 +55,9 @@ class TrainingOptions(ShortTraining):
         freeze_epochs: first epochs, in which only the classifier learns, with --weights (default: those of the recipe).
         memory: memory limit in bytes, such as 6G (default: nine tenths of the free memory).
         seed: random seed.
-        weights: file of weights to start from; the classifier starts fresh.
+        weights: file of weights, or folder of a training, to start from; the classifier starts fresh.
+        from_smaller: let --weights be those of a smaller network of the same stages: its channels are copied, and added
+            blocks start as identity (the classifier is kept for the same classes).
         weights_of: weights to take where a file holds both averaged and raw ones (default: the averaged).
         precision: number format of the computation.
         devices: number of GPUs to divide a batch among (default: all; one process on a CPU).
@@ -72,6 +74,7 @@ class TrainingOptions(ShortTraining):
     memory: Quantity | None = None
     seed: int = 0
     weights: Path | None = None
+    from_smaller: bool = False
     weights_of: str | None = None
     precision: str = "auto"
     devices: Count | None = None
@@ -107,6 +110,7 @@ class TrainingSettings:
         resolution: side of the images in pixels, for such a network.
         precision, micro_batches, recompute, compiled, devices: arguments of `baselines.training.loop.train`.
         weights: file of the weights to start from; empty for fresh ones.
+        from_smaller: whether those are of a smaller network.
         weights_of: ``ema`` or ``raw`` where that file holds both; empty for the default.
         sides: the images' smallest, median and largest side in pixels (`ImageData.sides`); empty if unknown.
         fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
@@ -126,6 +130,7 @@ class TrainingSettings:
     compiled: int = 0
     devices: int = 1
     weights: str = ""
+    from_smaller: int = 0
     weights_of: str = ""
     sides: tuple[int, ...] = ()
     fit: str = CROP
