@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import RGB, Architecture
 from search_spaces.cost import architecture_cost, layer_costs
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def count_with_fvcore(architecture: Architecture) -> OtherCount:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it traces with torch.jit
         network = build_network(architecture).eval()
-        image = torch.zeros(1, 3, architecture.resolution, architecture.resolution)  # it cannot trace without data
+        side = architecture.resolution
+        image = torch.zeros(1, architecture.in_channels, side, side)  # it cannot trace without data
         found = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).by_operator()
     items = {str(name): int(count) for name, count in found.items()}
     return OtherCount(f"fvcore {version('fvcore')}", "flop: 1 a multiply-add, 2 an element of batch norm", items)
@@ -66,18 +67,17 @@ def count_with_torch(architecture: Architecture) -> OtherCount:
 
     with torch.device("meta"):
         network = build_network(architecture).eval()
-    return OtherCount(
-        f"torch {torch.__version__}", "flop: 2 a multiply-add", torch_flops(network, architecture.resolution)
-    )
+    items = torch_flops(network, architecture.resolution, architecture.in_channels)
+    return OtherCount(f"torch {torch.__version__}", "flop: 2 a multiply-add", items)
 
 
-def torch_flops(network: nn.Module, resolution: int) -> dict[str, int]:
+def torch_flops(network: nn.Module, resolution: int, in_channels: int = RGB) -> dict[str, int]:
     """The count of torch's counter for one image, by operator, on the meta device; a multiply-add is 2."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, 3, resolution, resolution))
+        network(torch.empty(1, in_channels, resolution, resolution))
     return {str(name): int(count) for name, count in counter.get_flop_counts()["Global"].items()}
 
 

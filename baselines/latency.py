@@ -216,8 +216,11 @@ def _prepare(subject: Subject, protocol: Protocol, device: Any, folder: Path) ->
     """A function that runs a subject once."""
     import torch
 
+    from baselines.exchange.runtimes import in_channels_of
+
     network = subject.network.eval()
     side = subject.resolution
+    shape = protocol.batch, in_channels_of(network), side, side
     if protocol.runtime == "onnxruntime":
         from baselines.exchange.runtimes import export_onnx
 
@@ -229,10 +232,10 @@ def _prepare(subject: Subject, protocol: Protocol, device: Any, folder: Path) ->
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = protocol.threads, 1
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        pixels = torch.randn(protocol.batch, 3, side, side).numpy()
+        pixels = torch.randn(shape).numpy()
         return lambda: session.run(None, {"images": pixels})
     network = network.to(device)
-    images = torch.randn(protocol.batch, 3, side, side, device=device)
+    images = torch.randn(shape, device=device)
     return lambda: network(images)
 
 

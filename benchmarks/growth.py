@@ -26,9 +26,9 @@ from scaling import compound_scale, preset
 from search_spaces import Architecture
 from search_spaces.adaptation import adapted
 
-SIDE, WIDTH, IMAGES, JUDGED = 24, 0.25, 3000, 2000
-EPOCHS, SEEDS = 8, 3
-RATES = (1.0, 0.25)
+SIDE, WIDTH, IMAGES, JUDGED = 24, 0.25, 2000, 1000
+EPOCHS, SEEDS, BATCH = 6, 3, 64
+RATES = (1.0,)
 
 
 def networks(classes: int) -> dict[str, Architecture]:
@@ -45,7 +45,7 @@ def curve(net: Architecture, data: Any, seed: int, rate: float, initial: Any, fi
     from baselines.training.recipe import load_recipe
 
     recipe = load_recipe("proxy").shortened(EPOCHS)
-    recipe = recipe.with_values(learning_rate=recipe.learning_rate * rate)
+    recipe = recipe.with_values(learning_rate=recipe.learning_rate * rate, batch=BATCH)
     found: list[float] = []
 
     def watch(progress: Progress) -> None:

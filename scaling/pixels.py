@@ -53,7 +53,7 @@ def pixel_costs(base: Architecture, channels: Sequence[int]) -> PixelCosts:
         for stage, in_channels, out_channels in zip(base.stages, channels, outputs, strict=False)
     ]
     ends = (
-        _stem(base.stem.kernel_size, base.stem.stride, stem),
+        _stem(base.stem.kernel_size, base.stem.stride, stem, base.in_channels),
         _head(base.head.kernel_size, base.head.stride, head, channels[-2], base.num_classes),
     )
     places = _places(_strides(base))
@@ -103,9 +103,9 @@ def _places(strides: tuple[int, ...]) -> Integers:
 
 
 @lru_cache(maxsize=1024)
-def _stem(kernel_size: int, stride: int, channels: int) -> Integers:
+def _stem(kernel_size: int, stride: int, channels: int, in_channels: int) -> Integers:
     """Costs of the stem, as of a block."""
-    layer = stem_cost(ConvLayer(channels, kernel_size, stride), _SIDE * stride)
+    layer = stem_cost(ConvLayer(channels, kernel_size, stride), _SIDE * stride, in_channels)
     return _sums([layer], (0, _SIDE, 1))
 
 

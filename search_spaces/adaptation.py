@@ -20,8 +20,9 @@ def adapted(
     num_classes: int | None = None,
     width: float = 1.0,
     activation: str | None = None,
+    in_channels: int | None = None,
 ) -> Architecture:
-    """Return the architecture for another resolution, number of classes, width or activation.
+    """Return the architecture for other images, another number of classes, another width or activation.
 
     Where a resolution below `SMALL_SIDE` pixels is given, the stem's stride is 1, as is usual for CIFAR, so B0 at 32 px
     ends with maps of 2 x 2. From `LEAST_SIDE` to below `TINY_SIDE` pixels, as many of the first stages as necessary
@@ -34,6 +35,7 @@ def adapted(
         num_classes: number of classes; that of the architecture by default.
         width: factor on channels, from 0.05 to 50.
         activation: one of `search_spaces.architecture.ACTIVATIONS`; that of the architecture by default.
+        in_channels: channels of the image; those of the architecture by default.
 
     Raises:
         FieldError: a value breaks its rule, such as a resolution below the total stride.
@@ -48,6 +50,7 @@ def adapted(
         stem=stem,
         stages=_at_side(architecture, resolution),
         activation=architecture.activation if activation is None else activation,
+        in_channels=architecture.in_channels if in_channels is None else in_channels,
     )
     if width == 1:
         return changed

@@ -23,10 +23,14 @@ PADDINGS = ("symmetric", "same")
 
 # Bounds far above any published network (L2 has 5504 channels), so that a typo is reported instead of filling memory.
 MAX_CHANNELS = 65536
+MAX_IN_CHANNELS = 1024
 MAX_LAYERS = 1000
 MAX_STAGES = 100
 MAX_RESOLUTION = 8192
 MAX_CLASSES = 1_000_000
+
+# Channels of colour images. A network for these is written without them, as in files of earlier versions.
+RGB = 3
 
 # Scaled channels are rounded to multiples of this, which accelerators handle best.
 DEPTH_DIVISOR = 8
@@ -202,7 +206,7 @@ class Architecture:
     Attributes:
         resolution: height and width of the input image, in pixels.
         num_classes: number of outputs of the classifier.
-        stem: first convolution, on RGB.
+        stem: first convolution, on the image.
         stages: stages of blocks, the part that is searched.
         head: 1x1 convolution before pooling and classifier.
         activation: one of `ACTIVATIONS`, used everywhere except in the gate of squeeze-excite (sigmoid).
@@ -214,6 +218,7 @@ class Architecture:
             blocks have proportionally less (tensorflow/tpu efficientnet_model.py).
         bn_momentum: weight of a new batch in the running statistics (PyTorch's convention; TensorFlow's 0.99 is 0.01).
         bn_eps: constant added to the variance in batch norm.
+        in_channels: channels of the image: 3 for RGB, 1 for grey.
 
     Raises:
         FieldError: a field breaks its rule; the message names the field.
@@ -230,10 +235,12 @@ class Architecture:
     bn_momentum: float = 0.01
     bn_eps: float = 1e-3
     padding: str = "symmetric"
+    in_channels: int = RGB
 
     def __post_init__(self) -> None:
         check_int("resolution", self.resolution, 1, MAX_RESOLUTION)
         check_int("num_classes", self.num_classes, 1, MAX_CLASSES)
+        check_int("in_channels", self.in_channels, 1, MAX_IN_CHANNELS)
         if not isinstance(self.stem, ConvLayer):
             raise FieldError("stem", f"{shorten(self.stem)} is not a convolution")
         if not isinstance(self.head, ConvLayer):

@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from search_spaces.architecture import Architecture, BlockShape, ConvLayer, MBConv, Stage, stage_blocks, strided
+from search_spaces.architecture import (
+    RGB,
+    Architecture,
+    BlockShape,
+    ConvLayer,
+    MBConv,
+    Stage,
+    stage_blocks,
+    strided,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def architecture_cost(architecture: Architecture) -> Cost:
     """Return the exact cost of the whole network, for one image at the architecture's own resolution."""
     stem = architecture.stem
     resolution, channels = strided(architecture.resolution, stem.stride), stem.out_channels
-    result = stem_cost(stem, architecture.resolution).cost
+    result = stem_cost(stem, architecture.resolution, architecture.in_channels).cost
     for stage in architecture.stages:
         result += stage_cost(stage, channels, resolution)
         resolution, channels = strided(resolution, stage.stride), stage.out_channels
@@ -100,18 +109,17 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 def layer_costs(architecture: Architecture) -> Iterator[LayerCost]:
     """Yield the cost of every convolution and linear layer, in order."""
-    yield stem_cost(architecture.stem, architecture.resolution)
+    yield stem_cost(architecture.stem, architecture.resolution, architecture.in_channels)
     for block in architecture.blocks:
         yield from _named(f"{block.name}.", _block_layers(block))
     last = architecture.blocks[-1]
     yield from head_costs(architecture.head, last.out_channels, last.out_resolution, architecture.num_classes)
 
 
-def stem_cost(stem: ConvLayer, resolution: int) -> LayerCost:
-    """Return the cost of the first convolution, on an RGB image of ``resolution`` x ``resolution``."""
-    (layer,) = _named(
-        "", [_convolution("stem", 3, stem.out_channels, stem.kernel_size, strided(resolution, stem.stride))]
-    )
+def stem_cost(stem: ConvLayer, resolution: int, in_channels: int = RGB) -> LayerCost:
+    """Return the cost of the first convolution, on an image of ``in_channels`` x ``resolution`` x ``resolution``."""
+    side = strided(resolution, stem.stride)
+    (layer,) = _named("", [_convolution("stem", in_channels, stem.out_channels, stem.kernel_size, side)])
     return layer
 
 

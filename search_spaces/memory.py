@@ -103,7 +103,7 @@ def layer_memory(architecture: Architecture) -> Iterator[LayerMemory]:
     # Only ReLU keeps its output, which determines its derivative; it is the same map that the next layer takes.
     output_kept = architecture.activation == "relu"
     stem, head = architecture.stem, architecture.head
-    image = _Map(3, architecture.resolution)
+    image = _Map(architecture.in_channels, architecture.resolution)
     features = _Map(stem.out_channels, strided(image.side, stem.stride), output_kept)
     kept = _keep_input(architecture, image, features, stem.kernel_size, stem.stride)
     yield LayerMemory("stem", image.size + features.size, kept + 2 * features.size, features.size)

@@ -24,8 +24,8 @@ OUTPUT_STRIDES = (2, 4, 8, 16, 32)
 def build_network(architecture: Architecture, output_stride: int | None = None) -> Network:
     """Return the network of an architecture in training mode, with initial weights as published (see `initialise`).
 
-    Its input is a float tensor of shape (N, 3, H, W). H and W may be any size from the total stride up; `resolution` is
-    only the size at which the cost is counted. Its output is the logits, of shape (N, num_classes).
+    Its input is a float tensor of shape (N, in_channels, H, W). H and W may be any size from the total stride up;
+    `resolution` is only the size at which the cost is counted. Its output is the logits, of shape (N, num_classes).
 
     Args:
         architecture: architecture to build.
@@ -88,7 +88,7 @@ def _stem_and_stages(
     architecture: Architecture, strides: Sequence[tuple[int, int]], stages: int
 ) -> tuple[ConvNormAct, nn.ModuleList]:
     """The stem, and the first so many stages."""
-    stem = conv_layer(architecture, 3, architecture.stem)
+    stem = conv_layer(architecture, architecture.in_channels, architecture.stem)
     built = [nn.Sequential() for _ in range(stages)]
     blocks = architecture.blocks
     for index, (shape, (stride, dilation)) in enumerate(zip(blocks, strides, strict=False)):
@@ -148,7 +148,7 @@ class Network(nn.Module):
         """Return the last feature map: the head's convolution after its batch norm and activation, as in timm.
 
         Args:
-            images: images of shape (N, 3, H, W).
+            images: images of shape (N, in_channels, H, W).
 
         Returns:
             A tensor of shape (N, C, h, w): C is ``architecture.head.out_channels``, and h and w are H and W divided by

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search_spaces.architecture import BLOCKS, Architecture, Stage
+from search_spaces.architecture import BLOCKS, RGB, Architecture, Stage
 from search_spaces.errors import FieldError, MnasError, shorten, unknown_name
 
 MAX_FILE_BYTES = 1_000_000
@@ -45,6 +45,8 @@ def architecture_to_dict(architecture: Architecture) -> dict[str, Any]:
     fields = {name: getattr(architecture, name) for name in _FIELDS}
     fields |= {name: to_dict(part) for name, part in fields.items() if dataclasses.is_dataclass(part)}
     fields["stages"] = [dict(_stage_to_dict(stage)) for stage in architecture.stages]
+    if architecture.in_channels == RGB:  # as in files, and digests, from before there was a choice
+        del fields["in_channels"]
     return {name: value for name, value in fields.items() if value is not None}
 
 

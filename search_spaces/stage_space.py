@@ -395,7 +395,7 @@ class StageSpace(Space):
     def _cost_tables(self) -> list[Indices]:
         """For each stage, and last the head: (options for input channels, options of the stage, fields of `Cost`)."""
         template = self.template
-        stem = stem_cost(template.stem, template.resolution).cost
+        stem = stem_cost(template.stem, template.resolution, template.in_channels).cost
         costs = [
             [[stage_cost(stage, channels, resolution) for stage in self._tables[index].stages] for channels in inputs]
             for index, inputs, resolution in self._stage_inputs()

@@ -38,7 +38,13 @@ def run(arguments: argparse.Namespace) -> None:
     subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
     if arguments.data:
         data = load_for_evaluation(
-            arguments.data, settings.classes, settings.fingerprint, settings.seed, arguments.part, settings.fit
+            arguments.data,
+            settings.classes,
+            settings.fingerprint,
+            settings.seed,
+            arguments.part,
+            settings.fit,
+            settings.channels,
         )
     else:
         data = load_training_data(settings)

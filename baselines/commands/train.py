@@ -12,6 +12,7 @@ from baselines.exchange.checkpoints import WEIGHTS_OF
 from baselines.files import file_name, new_folder
 from baselines.interrupts import interruptible
 from baselines.notices import say
+from baselines.spec import BaselineSpec
 from baselines.subjects import load_subject
 from baselines.text import command
 from baselines.training.data.fit import FITS
@@ -29,7 +30,7 @@ from baselines.training.settings import TrainingOptions, check_installed, networ
 from baselines.views import training as view
 from baselines.views.terminal import print_json, show
 from search_spaces import MnasError
-from search_spaces.architecture import ACTIVATIONS
+from search_spaces.architecture import ACTIVATIONS, RGB
 
 if TYPE_CHECKING:
     from baselines.comparators import Subject
@@ -134,5 +135,7 @@ def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, Trainin
     check_installed()
     if arguments.out:
         check_empty(arguments.out)
-    subject, data = load_subject(arguments.spec), load_data(arguments.data, options.seed, fit=options.fit)
+    subject = load_subject(arguments.spec)
+    channels = subject.architecture.in_channels if isinstance(subject, BaselineSpec) else RGB
+    data = load_data(arguments.data, options.seed, fit=options.fit, channels=options.channels or channels)
     return data, *planned(subject, data, options)

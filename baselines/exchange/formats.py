@@ -50,6 +50,9 @@ def export_architecture(architecture: Architecture, name: str) -> dict[str, Any]
         raise unknown_name("format", name, FORMATS)
     document: dict[str, Any] = json.loads(json.dumps(to_dict(FORMATS[name].write(architecture))))
     read_back = import_architecture(document, name)
+    if read_back.in_channels != architecture.in_channels:
+        problem = f"the format {name} cannot express {architecture.in_channels} input channels, only 3; use timm"
+        raise FieldError("in_channels", problem)
     if read_back != architecture:
         ours, theirs = architecture_to_dict(architecture), architecture_to_dict(read_back)
         path, value, other = _first_difference("", ours, theirs)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines.files import write_new
+from search_spaces.architecture import RGB
 from search_spaces.errors import MnasError, not_installed
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ TOLERANCE = 1e-5
 
 
 def export_onnx(network: nn.Module, resolution: int, file: Path) -> float:
-    """Write a network as ONNX, with input ``images`` (any batch, 3, resolution, resolution) and output ``logits``.
+    """Write a network as ONNX, with input ``images`` (any batch, channels, side, side) and output ``logits``.
 
     Returns:
         The largest difference between onnxruntime's logits and the network's, relative to the largest logit.
@@ -80,6 +81,13 @@ def export_program(network: nn.Module, resolution: int, file: Path) -> float:
     return _export(network, resolution, file, ".pt2", write, run)
 
 
+def in_channels_of(network: nn.Module) -> int:
+    """Channels of a network's images; networks of other projects take RGB."""
+    from search_spaces.network import Network
+
+    return network.architecture.in_channels if isinstance(network, Network) else RGB
+
+
 def _any_batch() -> tuple[dict[int, Any]]:
     import torch
 
@@ -99,15 +107,16 @@ def _export(
     if file.suffix != suffix:
         raise MnasError(f"out: {file}: expected a file that ends in {suffix}, such as {file.name}{suffix}")
     network = network.eval()
+    shape = in_channels_of(network), resolution, resolution
     difference = 0.0
 
     def write_checked(target: Path) -> None:
         nonlocal difference
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            write(torch.randn(2, 3, resolution, resolution, generator=generator), target)
+            write(torch.randn(2, *shape, generator=generator), target)
             # Another batch size than in the trace.
-            images = torch.randn(3, 3, resolution, resolution, generator=generator)
+            images = torch.randn(3, *shape, generator=generator)
             expected, found = network(images), torch.as_tensor(run(images, target))
         largest = float((found - expected).abs().max())
         difference = largest and largest / float(expected.abs().max())

@@ -16,7 +16,7 @@ from baselines.exchange.words import (
     stage_of,
     words_of,
 )
-from search_spaces.architecture import DEPTH_DIVISOR, Architecture, Block, ConvBlock, ConvLayer, MBConv, Stage
+from search_spaces.architecture import DEPTH_DIVISOR, RGB, Architecture, Block, ConvBlock, ConvLayer, MBConv, Stage
 from search_spaces.errors import FieldError, shorten, unknown_name
 
 
@@ -56,7 +56,6 @@ class TimmNetwork:
 
 # For arguments that are not free here: the values that say so, and what networks have.
 _FIXED: Mapping[str, tuple[tuple[object, ...], str]] = {
-    "in_chans": ((3,), "3 input channels"),
     "norm_layer": (("BatchNorm2d", "batchnorm2d", "batchnorm"), "batch norm"),
     "aa_layer": ((), "no blur before strides"),
     "se_layer": (("SqueezeExcite",), "timm's SqueezeExcite"),
@@ -107,6 +106,7 @@ def to_timm(net: Architecture) -> TimmNetwork:
         drop_rate=net.dropout,
         drop_path_rate=net.drop_connect,
         img_size=net.resolution,
+        in_chans=None if net.in_channels == RGB else net.in_channels,
     )
 
 
@@ -149,6 +149,7 @@ def from_timm(network: TimmNetwork) -> Architecture:
         bn_momentum=network.bn_momentum,
         bn_eps=network.bn_eps,
         padding=network.pad_type or "symmetric",
+        in_channels=RGB if network.in_chans is None else network.in_chans,
     )
     if network.round_chs_fn is not None:
         check_eights("round_channels", channels_of(net))

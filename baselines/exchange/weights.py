@@ -24,7 +24,7 @@ from baselines.exchange.namings import NAMINGS
 from baselines.files import write_new
 from baselines.notices import say
 from baselines.registry import load
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import RGB, Architecture
 from search_spaces.errors import MnasError, unknown_name
 
 if TYPE_CHECKING:
@@ -76,9 +76,10 @@ def load_weights(
     # Names of this network, which may have compiled parts.
     expected = {without_wrappers(name): tensor for name, tensor in network.state_dict().items()}
     ours, not_here = _without_absent_layers(ours, expected)
+    adapted = _with_channels(ours, architecture)
     ours = _completed(ours, expected, naming, file, keep_classifier=keep_classifier)
     network.load_state_dict({name: ours[without_wrappers(name)] for name in network.state_dict()})
-    said = taken(candidate, [fit for fit, _, _ in fits], tensors, file)
+    said = [*taken(candidate, [fit for fit, _, _ in fits], tensors, file), *(f"{file}: {line}" for line in adapted)]
     if not_here:
         said.append(f"{file}: left aside, because this part of the network has no such layers: {', '.join(not_here)}")
     for line in (*said, *_assumed(architecture, naming, file)):
@@ -120,14 +121,35 @@ def load_smaller(
             raise _not_floating_point(file, name, tensor)
     if keep_classifier:
         ours = {name: tensor for name, tensor in ours.items() if not name.startswith("classifier.")}
+    adapted = _with_channels(ours, architecture)
     try:
         found = grown(ours, network.state_dict(), architecture, seed)
     except MnasError as error:
         raise MnasError(f"{file}: {str(error).removeprefix('weights: ')}") from None
     network.load_state_dict(found.weights)
-    notes = [grown_text(found, smaller, architecture, fresh_classifier=keep_classifier)]
+    notes = [*adapted, grown_text(found, smaller, architecture, fresh_classifier=keep_classifier)]
     for line in (*taken(candidate, [fit for fit, _, _ in fits], tensors, file), *(f"{file}: {note}" for note in notes)):
         tell(line)
+
+
+def _with_channels(ours: dict[str, Tensor], architecture: Architecture | None) -> list[str]:
+    """Adapt the stem's weights for RGB to other channels, and say so: summed for grey, else repeated.
+
+    Source: timm's adapt_input_conv (models/_manipulate.py): repeated weights are scaled by 3 over the channels.
+    """
+    import torch
+
+    name = "stem.0.weight"
+    channels = RGB if architecture is None else architecture.in_channels
+    weight = ours.get(name)
+    if weight is None or channels == RGB or weight.ndim != 4 or weight.shape[1] != RGB:
+        return []
+    if channels == 1:
+        ours[name] = weight.sum(1, keepdim=True)
+        return ["the stem's weights for RGB are summed for 1 channel, as in timm"]
+    ours[name] = weight[:, torch.arange(channels) % RGB] * (RGB / channels)
+    how = f"repeated for {channels} channels and scaled by 3/{channels}"
+    return [f"the stem's weights for RGB are {how}, as in timm"]
 
 
 def _without_absent_layers(

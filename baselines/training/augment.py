@@ -19,6 +19,8 @@ from baselines.training.recipe import Recipe
 # Mean and standard deviation of ImageNet, as fractions of 255 (tensorflow/tpu preprocessing.py); used for all images.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# Both of them for alpha, which then ranges from -1 to 1.
+ALPHA = 0.5
 
 # kornia draws one policy per call; this many images share one.
 POLICY_GROUP = 8
@@ -28,24 +30,32 @@ def normalised(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Images as input of a network.
 
     Args:
-        pixels: uint8, or float in [0, 1], of shape (N, side, side, 3).
+        pixels: uint8, or float in [0, 1], of shape (N, side, side, channels).
 
     Returns:
-        A tensor of shape (N, 3, side, side), channels last in memory.
+        A tensor of shape (N, channels, side, side), channels last in memory.
     """
-    mean, std = _constants(pixels.device, dtype)
+    mean, std = (_constant(values, pixels.device, dtype) for values in channel_constants(pixels.shape[-1]))
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     values = torch.addcmul(-mean / std, pixels.to(dtype), 1 / (scale * std))
     return values.permute(0, 3, 1, 2)
 
 
 @cache
-def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return torch.tensor(MEAN, device=device, dtype=dtype), torch.tensor(STD, device=device, dtype=dtype)
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype)
+
+
+def channel_constants(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel: grey has the means of the colours' (our choice), alpha `ALPHA`."""
+    if channels == 1:
+        return (sum(MEAN) / len(MEAN),), (sum(STD) / len(STD),)
+    others = (ALPHA,) * (channels - len(MEAN))
+    return MEAN + others, STD + others
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
-    """uint8 images of shape (N, h, w, 3), resized to another side (bicubic, with antialiasing)."""
+    """uint8 images of shape (N, h, w, channels), resized to another side (bicubic, with antialiasing)."""
     if pixels.shape[1:3] == (side, side):
         return pixels
     values = interpolate(
@@ -60,7 +70,7 @@ def train_batch(
     """A batch to train on: cropped, flipped and augmented by the recipe, then `normalised`.
 
     Args:
-        pixels: uint8 of shape (N, h, w, 3).
+        pixels: uint8 of shape (N, h, w, channels).
         recipe: recipe with crop, flip and augmentation.
         side: side of the network's input in pixels.
         generator: random generator on the CPU.
@@ -114,7 +124,7 @@ def _random_area(pixels: Tensor, side: int, generator: torch.Generator) -> Tenso
         torch.stack([zeros, box_height / height, centre_y], 1),
     ]
     affine = torch.stack(rows, 1).to(pixels.device)
-    grid = torch.nn.functional.affine_grid(affine, [count, 3, side, side], align_corners=False)
+    grid = torch.nn.functional.affine_grid(affine, [count, pixels.shape[3], side, side], align_corners=False)
     values = torch.nn.functional.grid_sample(
         pixels.permute(0, 3, 1, 2).float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )

@@ -51,7 +51,7 @@ class PackedBatches:
         self._device = device
 
     def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images, uint8 of shape (N, side, side, 3), and labels for each batch of indices."""
+        """Yield images, uint8 of shape (N, side, side, channels), and labels for each batch of indices."""
         for indices in batches:
             rows = torch.from_numpy(self._rows[indices]).to(self._images.device)
             labels = self._labels[torch.from_numpy(indices)]

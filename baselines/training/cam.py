@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from torch import Tensor
 from baselines.training.augment import normalised
 from baselines.training.data.decoding import Pixels, decode
 from baselines.training.data.fit import CROP, View, drawn, evaluation_view, resized_area
+from search_spaces.architecture import RGB
 from search_spaces.errors import MnasError, not_installed, unknown_name
 from search_spaces.network import Network
 
@@ -53,7 +54,7 @@ def class_maps(network: Network, inputs: Tensor, classes: Tensor, method: str = 
 
     Args:
         network: trained network.
-        inputs: output of `baselines.training.augment.normalised`, of shape (N, 3, side, side).
+        inputs: output of `baselines.training.augment.normalised`, of shape (N, channels, side, side).
         classes: class index for each input, of shape (N,).
         method: one of `METHODS`.
 
@@ -105,10 +106,10 @@ def cam_grid(
     for column in columns:
         if of_class is not None and of_class not in column.classes:
             raise unknown_name(f"class of {column.name}", of_class, column.classes)
-    photos = []
+    photos, channels = [], {RGB, *(column.network.architecture.in_channels for column in columns)}
     for file in files:
         try:
-            photos.append(decode(file))
+            photos.append({each: decode(file, channels=each) for each in channels})
         except OSError as error:
             raise MnasError(f"images: {error}; use image files") from None
     step, height = CELL + GAP, CELL + GAP + LINE
@@ -120,7 +121,7 @@ def cam_grid(
         top = GAP + LINE + height * row
         # All of it, unless every network sees only the middle.
         first = next((column for column in columns if column.fit != CROP), columns[0])
-        _paste(canvas, _shown(photo, _view(first, photo)), (GAP, top))
+        _paste(canvas, _shown(photo[RGB], _view(first, photo[RGB])), (GAP, top))
         draw.text((GAP, top + CELL), _short(file.name), fill="black")
         for place, column in enumerate(columns, start=1):
             overlay, text = _cell(column, photo, method, of_class)
@@ -153,10 +154,11 @@ def _paste(canvas: Image, image: Pixels, corner: tuple[int, int]) -> None:
     canvas.paste(Images.fromarray(image), (corner[0] + (CELL - width) // 2, corner[1] + (CELL - height) // 2))
 
 
-def _cell(column: Column, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
-    """The image with a network's map over it, and the caption: class and probability."""
-    side, view = column.network.architecture.resolution, _view(column, photo)
-    inputs = normalised(torch.from_numpy(drawn(photo, view, side))[None])
+def _cell(column: Column, photos: Mapping[int, Pixels], method: str, of_class: str | None) -> tuple[Pixels, str]:
+    """The image, by its channels, with a network's map over it, and the caption: class and probability."""
+    net, photo = column.network.architecture, photos[RGB]
+    side, view = net.resolution, _view(column, photo)
+    inputs = normalised(torch.from_numpy(drawn(photos[net.in_channels], view, side))[None])
     with torch.inference_mode():
         probabilities = column.network.eval()(inputs).softmax(1)[0]
     label = int(probabilities.argmax()) if of_class is None else list(column.classes).index(of_class)

@@ -259,7 +259,7 @@ def _network_of_weights(file: Path) -> tuple[Architecture | None, tuple[str, ...
 
 def load_training_data(settings: TrainingSettings) -> ImageData:
     """Load the images of a training. Raises `MnasError` if they have changed."""
-    data = load_data(settings.data, settings.seed, fit=settings.fit)
+    data = load_data(settings.data, settings.seed, fit=settings.fit, channels=settings.channels)
     if not data.has(settings.fingerprint):
         raise MnasError(
             f"data: {settings.data} has changed (fingerprint {data.fingerprint}, before {settings.fingerprint}); "

@@ -24,7 +24,7 @@ from baselines.training.folder import (
     train_in,
     weights_file,
 )
-from baselines.training.recipe import NOTHING_TO_FREEZE, Recipe
+from baselines.training.recipe import NOTHING_TO_FREEZE, Recipe, check_augmentation
 from baselines.training.settings import (
     TrainingOptions,
     TrainingSettings,
@@ -72,6 +72,7 @@ def planned(
     subject = trained_subject(subject, data, options)
     gpus, recipe = torch.cuda.device_count(), recipe or options.chosen_recipe()
     recipe = recipe.with_values(flip=False if data.written else None)
+    check_augmentation(recipe, data.channels)
     if recipe.freeze_epochs and not options.weights:
         raise MnasError(NOTHING_TO_FREEZE)
     check_devices(options.devices or 0, gpus)
@@ -97,6 +98,7 @@ def planned(
         devices=devices,
         sides=data.sides,
         fit=data.fit,
+        channels=data.channels,
         threads=0 if gpus else torch.get_num_threads(),
     )
     initial_weights(subject, settings, tell=say)  # weights that do not fit must fail before a folder is created

@@ -27,8 +27,8 @@ from baselines.training.checkpoint import Checkpoint
 from baselines.training.data.sources import ImageData
 from baselines.training.optimizer import make_optimizer
 from baselines.training.predict import accuracy_of
-from baselines.training.recipe import NOTHING_TO_FREEZE, PRECISIONS, Recipe
-from search_spaces.architecture import Architecture
+from baselines.training.recipe import NOTHING_TO_FREEZE, PRECISIONS, Recipe, check_augmentation
+from search_spaces.architecture import RGB, Architecture
 from search_spaces.errors import MnasError
 from search_spaces.network import build_network
 
@@ -132,14 +132,18 @@ def train(
     Raises:
         KeyboardInterrupt: the training was stopped before its end.
         DivergenceError: the loss or a weight is no longer finite.
-        MnasError: the classes do not match, epochs without initial weights are frozen, or the checkpoint belongs to
-            another training.
+        MnasError: classes or channels do not match, epochs without initial weights are frozen, or the checkpoint
+            belongs to another training.
     """
     if network.num_classes != len(data.classes):
         raise MnasError(
             f"num_classes: the network has {network.num_classes} classes, the data {len(data.classes)}; "
             "set num_classes to the number in the data"
         )
+    channels = network.in_channels if isinstance(network, Architecture) else RGB
+    if channels != data.channels:
+        raise MnasError(f"channels: the network takes {channels} channels, the images have {data.channels}; adapt one")
+    check_augmentation(recipe, channels)
     with _thread_limit(threads, devices):
         fabric = _make_fabric(precision, devices)
         training = _Training(network, data, recipe, seed, fabric, micro_batches, recompute=recompute)

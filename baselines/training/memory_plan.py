@@ -118,9 +118,9 @@ def plan_memory(
     weights = FLOAT * counts_of(network)[1]
     kept = recipe.keep == "best" and device.type == "cpu"
     state = weights * (3 + _values_per_weight(recipe) + (devices > 1) + kept)
-    pixels = 3 * network.resolution**2
+    pixels = data.channels * network.resolution**2
     inputs = batch * pixels
-    all_images = 3 * len(data.train) * (data.train.side or 0) ** 2
+    all_images = data.channels * len(data.train) * (data.train.side or 0) ** 2
     if device.type == "cuda" and all_images <= ON_DEVICE_BYTES:
         inputs += all_images
     bytes_per_image = {mode: size for mode, size in _bytes_per_image(network) if not (mode and compiled)}

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search_spaces.architecture import Architecture, check_int, check_name, check_number
+from search_spaces.architecture import RGB, Architecture, check_int, check_name, check_number
 from search_spaces.errors import FieldError, unknown_name
 
 OPTIMIZERS = ("rmsprop-tf", "sgd")
@@ -199,6 +199,13 @@ RECIPES = {
         crop="resize",
     ),
 }
+
+
+def check_augmentation(recipe: Recipe, channels: int) -> None:
+    """Raise `FieldError` if images of so many channels cannot be augmented as the recipe asks for."""
+    if recipe.augmentation != "none" and channels != RGB:
+        problem = f"{recipe.augmentation} changes colours, so it needs 3 channels, not {channels}"
+        raise FieldError("augmentation", f"{problem}; use another recipe, or --channels 3")
 
 
 def load_recipe(name: str) -> Recipe:

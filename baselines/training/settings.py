@@ -10,11 +10,12 @@ from pathlib import Path
 from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Provenance
 from baselines.text import OWN, Count, Quantity, Side, counted
+from baselines.training.data.decoding import check_channels
 from baselines.training.data.fit import CROP, FITS
 from baselines.training.data.sources import ImageData
 from baselines.training.recipe import PRECISIONS, Recipe, load_recipe
 from search_spaces.adaptation import adapted
-from search_spaces.architecture import MAX_RESOLUTION, Architecture, check_int, check_name
+from search_spaces.architecture import MAX_RESOLUTION, RGB, Architecture, check_int, check_name
 from search_spaces.errors import FieldError, MnasError, not_installed, shorten
 
 # More than any machine has.
@@ -32,6 +33,7 @@ class ShortTraining:
         width: factor on all channels.
         no_flip: do not flip images left to right, as recipes do (IDX files of digits and letters never are).
         fit: how images that are not square become square (default: by their shapes).
+        channels: channels to read images with, and of the network: 1 for grey, 3 for RGB, 4 for RGBA (default: 3).
     """
 
     recipe: str = "cifar"
@@ -40,6 +42,7 @@ class ShortTraining:
     width: float = 1.0
     no_flip: bool = False
     fit: str | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class TrainingSettings:
         sides: the images' smallest, median and largest side in pixels (`ImageData.sides`); empty if unknown.
         fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
         threads: as for `baselines.training.loop.train`; 0 on a GPU, and in trainings of earlier versions.
+        channels: channels that the images are read with.
     """
 
     data: str
@@ -135,11 +139,13 @@ class TrainingSettings:
     sides: tuple[int, ...] = ()
     fit: str = CROP
     threads: int = 0
+    channels: int = RGB
 
     def __post_init__(self) -> None:
         check_name("precision", self.precision, PRECISIONS)
         check_name("fit", self.fit, FITS)
         check_int("threads", self.threads, 0, MAX_THREADS)
+        check_channels(self.channels)
         check_int("devices", self.devices, 0, 1024)
         check_int("micro_batches", self.micro_batches, 1, self.recipe.batch)
         if len(self.sides) not in (0, 3):
@@ -189,7 +195,7 @@ def side_of(resolution: Side | None, own: int, images: int) -> int:
 
 
 def trained_subject(subject: Subject, data: ImageData, options: TrainingOptions) -> Subject:
-    """The network as it is trained: its side, classes, width and activation (`search_spaces.adaptation`).
+    """The network as it is trained: its side, channels, classes, width and activation (`search_spaces.adaptation`).
 
     Args:
         subject: baseline or comparator.
@@ -198,7 +204,7 @@ def trained_subject(subject: Subject, data: ImageData, options: TrainingOptions)
 
     Raises:
         FieldError: an option breaks its rule.
-        MnasError: a width or an activation is given for a network of torchvision.
+        MnasError: a width, an activation or other images than RGB are given for a network of torchvision.
     """
     own = network_of(subject).resolution
     side = side_of(options.resolution, own, data.side or own)
@@ -206,9 +212,13 @@ def trained_subject(subject: Subject, data: ImageData, options: TrainingOptions)
         for name, chosen in (("width", options.width != 1), ("activation", options.activation is not None)):
             if chosen:
                 raise MnasError(f"{name}: {subject.name} has only one {name}; remove --{name}")
+        if data.channels != RGB:
+            raise MnasError(f"channels: {subject.name} takes RGB images alone; remove --channels")
         return subject.adapted(side, len(data.classes))
     given = None if options.resolution == OWN else side
-    architecture = adapted(subject.architecture, given, len(data.classes), options.width, options.activation)
+    architecture = adapted(
+        subject.architecture, given, len(data.classes), options.width, options.activation, data.channels
+    )
     if architecture == subject.architecture:
         return subject
     source = f"{subject.name}, adapted to its images by mnas train{_strides_text(subject.architecture, architecture)}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from baselines.text import counted, points
 from baselines.views.terminal import Table, labelled
+from search_spaces.architecture import RGB
 from search_spaces.errors import one_line
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def data_lines(data: ImageData) -> list[str]:
     parts = (
         f"{len(data.train):,} to train ({each} a class), {len(data.val):,} for validation, {len(data.test):,} to test"
     )
+    parts += "" if data.channels == RGB else f", read with {counted(data.channels, 'channel')}"
     about = f"Images: {parts}; {counted(len(data.classes), 'class')}: {named}{more}."
     return [about, *([data.fit_note] if data.fit_note else []), *aside_lines(data)]
 

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.spec import BaselineSpec, Figure, SearchRecord, spec_to_dict
+from baselines.text import counted
 from baselines.views.terminal import Table, pointer, print_json, show
 from search_spaces import Architecture, ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
-from search_spaces.architecture import strided
+from search_spaces.architecture import RGB, strided
 from search_spaces.memory import layer_memory, network_memory
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ def counts_table(architecture: Architecture, other: OtherCount) -> Table:
 def notes(spec: BaselineSpec) -> list[str]:
     """Lines with the provenance of a spec, and its figures with their sources."""
     lines = [f"Source: {spec.provenance.source}", f"Digest: {spec.digest}"]
+    if spec.architecture.in_channels != RGB:
+        lines.insert(0, f"Input:  {counted(spec.architecture.in_channels, 'channel')} (not RGB, which has 3)")
     search, scaling = spec.provenance.search, spec.provenance.scaling
     if search:
         lines.append(

@@ -71,7 +71,8 @@ class ImageNetPredictor(Evaluator):
         """
         depth = len(self._space.stages)
         frames = {
-            (a.resolution, a.num_classes, id(a.stem), id(a.head), a.activation, len(a.stages)): a for a in architectures
+            (a.resolution, a.num_classes, a.in_channels, id(a.stem), id(a.head), a.activation, len(a.stages)): a
+            for a in architectures
         }
         for architecture in frames.values():
             self._check_frame(architecture)

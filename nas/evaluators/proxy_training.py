@@ -16,15 +16,16 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from baselines.notices import say
 from baselines.text import OWN, Count, counted
+from baselines.training.data.decoding import check_channels
 from baselines.training.data.fit import CROP, FITS, PAD, SQUASH
 from baselines.training.data.mirrors import flip_lines
 from baselines.training.data.sources import ImageData, load_data, located_data, stratified
-from baselines.training.recipe import Recipe, load_recipe
+from baselines.training.recipe import Recipe, check_augmentation, load_recipe
 from baselines.training.settings import MAX_THREADS, ShortTraining, check_installed, side_of
 from nas.evaluators.base import Evaluator, Metrics, check_architecture
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
-from search_spaces.architecture import check_int, check_name, check_number
+from search_spaces.architecture import RGB, check_int, check_name, check_number
 from search_spaces.errors import shorten, unknown_name
 from search_spaces.plugins import TRAIN_ON
 
@@ -69,7 +70,8 @@ class Proxy(ProxyOptions):
     def __post_init__(self) -> None:
         if not self.data:
             raise FieldError("data", "missing; expected a folder of images (docs/training.md)")
-        load_recipe(self.recipe)
+        check_augmentation(load_recipe(self.recipe), self.channels or RGB)
+        check_channels(self.channels or RGB)
         if self.fit is not None:
             check_name("fit", self.fit, FITS)
         bounds = {"epochs": (1, 100_000), "resolution": (8, 4096), "images": (2, 10**9)}
@@ -172,7 +174,8 @@ class ProxyTraining(Evaluator):
     def data(self) -> ImageData:
         """The images, the train part reduced to as many as the proxy asks for."""
         check_installed()
-        loaded = load_data(self._proxy.data, fit=self._proxy.fit or (CROP if self._proxy.fingerprint else None))
+        fit = self._proxy.fit or (CROP if self._proxy.fingerprint else None)
+        loaded = load_data(self._proxy.data, fit=fit, channels=self._proxy.channels or RGB)
         if self._proxy.fingerprint and not loaded.has(self._proxy.fingerprint):
             raise MnasError(
                 f"data: {self._proxy.data} has changed (fingerprint {loaded.fingerprint}, before "
@@ -186,7 +189,7 @@ class ProxyTraining(Evaluator):
     def adapted(self, architecture: Architecture) -> Architecture:
         """A network as it is trained: at the proxy's resolution and width, with the classes of the data."""
         side = side_of(self._proxy.resolution, architecture.resolution, self.data.side or DEFAULT_SIDE)
-        return adapted(architecture, side, len(self.data.classes), self._proxy.width)
+        return adapted(architecture, side, len(self.data.classes), self._proxy.width, in_channels=self.data.channels)
 
     def prepare(self) -> None:
         """Read the images."""
@@ -241,7 +244,7 @@ def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
         MnasError: the data cannot be used, or an option breaks its rule.
     """
     proxy = Proxy(data=located_data(data), **asdict(options))
-    found = load_data(data, fit=proxy.fit)
+    found = load_data(data, fit=proxy.fit, channels=proxy.channels or RGB)
     evaluator = ProxyTraining(
         replace(proxy, fingerprint=found.fingerprint, fit=None if found.fit == CROP else found.fit)
     )

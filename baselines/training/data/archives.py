@@ -45,7 +45,7 @@ def idx_files(folder: Path) -> dict[tuple[str, str, str], Path]:
 
 
 def read_idx(folder: Path) -> tuple[list[str], Parts]:
-    """Classes and parts of a folder of IDX files. Images are uint8 (N, height, width, 3), with grey in all channels.
+    """Classes and parts of a folder of IDX files. Images are uint8 (N, height, width, 1).
 
     The classes are the labels that occur: they may begin with 1, or have gaps.
 
@@ -71,7 +71,7 @@ def read_idx(folder: Path) -> tuple[list[str], Parts]:
             raise MnasError(
                 f"data: {folder} has {len(images)} {part} images but {len(labels)} labels; download it again"
             )
-        parts[part] = (np.repeat(images[..., None], 3, axis=-1), labels.astype(np.int64))
+        parts[part] = (images[..., None], labels.astype(np.int64))
     known = np.unique(np.concatenate([labels for _, labels in parts.values()]))
     return [str(label) for label in known], {
         part: (images, np.searchsorted(known, labels)) for part, (images, labels) in parts.items()

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.notices import say
-from search_spaces.errors import MnasError, one_line
+from search_spaces.architecture import RGB
+from search_spaces.errors import FieldError, MnasError, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,21 +42,32 @@ _ONE_LARGE = threading.Lock()
 
 Pixels = NDArray[np.uint8]
 
+# Channels that images can be read with, and Pillow's names of these modes.
+MODES = {1: "L", RGB: "RGB", 4: "RGBA"}
+WHITE = 255
 
-def decode(source: Path | bytes, name: str = "", least: int | None = None) -> Pixels:
-    """An image as uint8 of shape (height, width, 3), upright. Raises an `OSError` that names it.
+
+def check_channels(channels: object) -> None:
+    """Raise `FieldError` unless images can be read with so many channels."""
+    if channels not in MODES or isinstance(channels, bool):
+        raise FieldError("channels", f"{channels!r}: images are read with 1 channel (grey), 3 (RGB) or 4 (RGBA)")
+
+
+def decode(source: Path | bytes, name: str = "", least: int | None = None, channels: int = RGB) -> Pixels:
+    """An image as uint8 of shape (height, width, channels), upright. Raises an `OSError` that names it.
 
     Args:
         source: image file, or its content.
         name: name for the message; by default the file's.
         least: shorter side in pixels that is enough, to which a JPEG is decoded faster; None for all pixels.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA.
     """
     with opened(source, name or str(source)) as image:
         if _pixels(image) > MAX_PIXELS:  # a JPEG
             image.draft(None, (math.isqrt(MAX_PIXELS * image.width // image.height), 1))
         elif least is not None:
             image.draft(None, (least, least))
-        return pixels_of(image)
+        return pixels_of(image, channels)
 
 
 def content_of(file: Path) -> bytes:
@@ -89,8 +101,8 @@ def _pixels(image: Image) -> int:
     return image.width * image.height
 
 
-def pixels_of(image: Image) -> Pixels:
-    """A Pillow image as uint8 of shape (height, width, 3), upright.
+def pixels_of(image: Image, channels: int = RGB) -> Pixels:
+    """A Pillow image as uint8 of shape (height, width, channels), upright; colours become grey by Pillow's luma.
 
     Raises:
         OSError: its values have no known scale.
@@ -100,7 +112,38 @@ def pixels_of(image: Image) -> Pixels:
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I") or image.mode == "F":  # Pillow would turn all values above 255 white
         image = Image.fromarray(eight_bits(np.asarray(image), _scales(image)))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    mode = MODES[channels]
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def picture_of(pixels: Pixels) -> Image:
+    """Pixels of shape (height, width, channels) as a Pillow image, the reverse of `pixels_of`."""
+    from PIL import Image
+
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def with_channels(images: Pixels, channels: int) -> Pixels:
+    """Images with other channels, as `pixels_of` would read them from files.
+
+    Args:
+        images: grey or RGB images of shape (N, height, width, 1 or 3).
+        channels: 1, 3 or 4.
+    """
+    given = images.shape[-1]
+    if given == channels:
+        return images
+    if channels == 1:  # Pillow's fixed-point luma (ITU-R BT.601)
+        found = np.empty((*images.shape[:-1], 1), dtype=np.uint8)
+        for start in range(0, len(images), 4096):
+            red, green, blue = np.moveaxis(images[start : start + 4096].astype(np.uint32), -1, 0)
+            found[start : start + 4096, ..., 0] = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+        return found
+    colours = images if given == RGB else np.repeat(images, RGB, axis=-1)
+    if channels == RGB:
+        return colours
+    return np.concatenate([colours, np.full((*images.shape[:-1], 1), WHITE, dtype=np.uint8)], axis=-1)
 
 
 # Tag of TIFF that says whether values are unsigned (1), signed (2) or floats (3).

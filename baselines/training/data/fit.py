@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.text import counted
-from baselines.training.data.decoding import Pixels
+from baselines.training.data.decoding import Pixels, picture_of
 
 # What a network sees of an image. Trainings from before there was a choice are `CROP`.
 CROP, PAD, SQUASH = "crop", "pad", "squash"
@@ -146,28 +146,29 @@ def _random_area(size: Sequence[int], rng: np.random.Generator) -> Box | None:
 
 
 def drawn(pixels: Pixels, view: View, side: int) -> Pixels:
-    """The view of an image as a network's input (resized bicubically): uint8 of shape (side, side, 3)."""
+    """The view of an image as a network's input (resized bicubically): uint8 of shape (side, side, channels)."""
     left, top, right, bottom = view.place
     area = resized_area(pixels, view.area, (right - left, bottom - top))
     if area.shape[:2] == (side, side):
         return area
-    canvas = np.zeros((side, side, 3), dtype=np.uint8)
+    canvas = np.zeros((side, side, pixels.shape[2]), dtype=np.uint8)
     canvas[top:bottom, left:right] = area
     return canvas
 
 
 def resized_area(pixels: Pixels, area: Box, size: tuple[int, int]) -> Pixels:
-    """An area of an image, resized (bicubic) to a width and a height: uint8 of shape (height, width, 3)."""
+    """An area of an image, resized (bicubic) to a width and a height: uint8 of shape (height, width, channels)."""
     from PIL import Image
 
-    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=area))
+    found = np.array(picture_of(pixels).resize(size, Image.Resampling.BICUBIC, box=area))
+    return found if found.ndim > 2 else found[..., None]
 
 
 def squares(images: Pixels, fit: str) -> Pixels:
     """Images of one size as squares, none smaller than a whole one needs.
 
     Args:
-        images: uint8 of shape (N, height, width, 3).
+        images: uint8 of shape (N, height, width, channels).
         fit: one of `FITS`.
     """
     height, width = images.shape[1:3]

@@ -25,6 +25,7 @@ from baselines.notices import say
 from baselines.owner import workplace
 from baselines.training.data.decoding import Pixels, content_of, decode, opened, pixels_of, reading
 from baselines.training.data.fit import WHOLE_SIDE, Sizes
+from search_spaces.architecture import RGB
 from search_spaces.errors import MnasError
 
 # Images up to this side, all square and of one size, are packed. No fit changes them (`data.fit.WHOLE_SIDE`), so the
@@ -63,7 +64,13 @@ def digest_of(content: bytes | memoryview) -> bytes:
 
 
 class Images(Protocol):
-    """Images that can be read one by one."""
+    """Images that can be read one by one.
+
+    Attributes:
+        channels: channels that they are read with: 1, 3 or 4.
+    """
+
+    channels: int
 
     @property
     def threads(self) -> int:
@@ -78,7 +85,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Pixels:
-        """One image: uint8 of shape (height, width, 3). Raises an `OSError` that names it if it cannot be read."""
+        """One image: uint8 of shape (height, width, channels). Raises an `OSError` that names it if it cannot be."""
         ...
 
     @property
@@ -121,6 +128,7 @@ class Files:
 
     def __init__(self, root: Path, names: Sequence[str], shown: Path | None = None) -> None:
         self._root, self._names, self._shown = root, names, shown or root
+        self.channels = RGB
         self.digests: Digests | None = None
 
     @property
@@ -150,11 +158,11 @@ class Files:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Pixels:
-        return decode(Path(self._path(index)))
+        return decode(Path(self._path(index)), channels=self.channels)
 
     def small(self, index: int, least: int) -> Pixels:
         """As `Images`."""
-        return decode(Path(self._path(index)), least=least)
+        return decode(Path(self._path(index)), least=least, channels=self.channels)
 
     def name(self, index: int) -> str:
         """As `Images`."""
@@ -178,7 +186,7 @@ class Files:
         digest = digest_of(content)
         with opened(content, file) as image:
             if max(image.size) <= PACKED_SIDE:
-                return look_at(pixels_of(image), digest)
+                return look_at(pixels_of(image, self.channels), digest)
             stored = image.size
             turned = image.getexif().get(ORIENTATION, 1) in TURNED
             image.draft(None, (1, 1))
@@ -259,7 +267,8 @@ def readable_images(images: Images, survey: Survey, progress: Callable[[str], No
         survey: what was found, which is added to.
         progress: function that is called with a line of progress if this takes long.
     """
-    key = hashlib.sha256(images.identity.encode()).hexdigest()[:24]
+    identity = images.identity + (f" {images.channels} channels" if images.channels != RGB else "")
+    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = cache_folder() / key
     sizes, images.digests, packed = _load_cached(folder) or _check_images(images, folder, progress)
     good = np.flatnonzero(sizes[:, 0])

@@ -15,6 +15,7 @@ from baselines.training.data.decoding import content_of, decode, pixels_of, read
 from baselines.training.data.folders import PARTS, part_of
 from baselines.training.data.images import Digests, Look, digest_of, look_at
 from baselines.training.data.labels import classes_of
+from search_spaces.architecture import RGB
 from search_spaces.errors import MnasError, one_line, shorten
 
 
@@ -30,7 +31,7 @@ class Rows:
         sizes: sizes of the stored images in bytes; None for a data set that is the same everywhere.
         threads: number of threads that may read at once; 1, since a library need not be thread-safe.
         kept: indices of the rows that are used; None for all.
-        digests: as `baselines.training.data.images.Images`.
+        digests, channels: as `baselines.training.data.images.Images`.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Rows:
     threads: int = 1
     digests: Digests | None = None
     kept: NDArray[np.int64] | None = None
+    channels: int = RGB
 
     def __len__(self) -> int:
         return len(self.rows if self.kept is None else self.kept)
@@ -62,9 +64,9 @@ class Rows:
         with reading(name):
             found = self.rows[self._row(index)][self.column]
             if not isinstance(found, dict):
-                return None, pixels_of(found)
+                return None, pixels_of(found, self.channels)
             content: bytes = found["bytes"] if found["bytes"] is not None else content_of(Path(found["path"]))
-        return content, decode(content, name, least)
+        return content, decode(content, name, least, self.channels)
 
     def name(self, index: int) -> str:
         """As `baselines.training.data.images.Images`."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.text import counted
+from baselines.training.data.decoding import picture_of
 from search_spaces.errors import one_line
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """A grey image of `SIDE` pixels without its mean brightness: shape (`SIDE`, `SIDE`)."""
     from PIL import Image
 
-    small = Image.fromarray(np.asarray(pixels)).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    small = picture_of(np.asarray(pixels)).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.float64)
     result: NDArray[np.float64] = values - values.mean()
     return result

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from baselines.training.data.archives import idx_files, read_cifar, read_idx
+from baselines.training.data.decoding import check_channels, with_channels
 from baselines.training.data.fit import Sizes
 from baselines.training.data.folders import files_near, read_folders
 from baselines.training.data.hugging_face import read_hugging_face
@@ -35,6 +36,7 @@ from baselines.training.data.lists import read_list
 from baselines.training.data.pickled import pickled_cifar, read_pickled_cifar
 from baselines.training.data.torchvision_sets import read_torchvision
 from baselines.training.data.unpacked import is_archive, unpacked
+from search_spaces.architecture import RGB
 from search_spaces.errors import MnasError
 
 LIBRARIES = ("hf", "torchvision")
@@ -52,6 +54,7 @@ class Raw:
         written: whether these are digits or letters, which no recipe flips.
         groups: index of the group of each image, by name of the part; empty if images are held out on their own.
         notes: what was assumed about the source, for a person.
+        channels: channels that images are read with.
     """
 
     classes: Sequence[str]
@@ -61,6 +64,11 @@ class Raw:
     written: bool = False
     groups: dict[str, Labels] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    channels: int = RGB
+
+    def __post_init__(self) -> None:
+        for part, (images, labels) in self.parts.items():
+            self.parts[part] = (with_channels(images, self.channels), labels)
 
     def add(
         self,
@@ -71,6 +79,7 @@ class Raw:
         groups: Labels | None = None,
     ) -> None:
         """Add the images of a part that can be read, with their labels and groups."""
+        images.channels = self.channels
         found, kept = readable_images(images, self.survey, progress)
         self.parts[part] = (found, labels[kept])
         if groups is not None:
@@ -92,28 +101,32 @@ class Raw:
         return np.concatenate([np.full((len(array), 2), array.shape[2:0:-1], dtype=np.int32) for array in arrays])
 
 
-def load_raw(source: str, progress: Callable[[str], None]) -> Raw:
+def load_raw(source: str, progress: Callable[[str], None], channels: int = RGB) -> Raw:
     """Read the images of a source.
 
     Args:
         source: folder, archive, list or name in a library; see the table at the top of this module.
         progress: function that is called with a line of progress if this takes long.
+        channels: channels to read images with: 1 (grey), 3 (RGB) or 4 (RGBA).
 
     Raises:
+        FieldError: there is no image with so many channels.
         MnasError: the source is not found, or cannot be read.
     """
+    check_channels(channels)
     prefix, _, name = source.partition(":")
     if prefix in LIBRARIES and name:
-        return _library(prefix, name, progress)
+        return _library(prefix, name, progress, channels)
     path = Path(source)
     if path.is_file():
-        return _list(path, progress) if path.suffix.lower() in LIST_SUFFIXES else _archive(path, progress)
+        read = _list if path.suffix.lower() in LIST_SUFFIXES else _archive
+        return read(path, progress, channels)
     if not path.is_dir():
         raise MnasError(f"data: {source} not found; use a folder, an archive, a CSV file, hf:NAME or torchvision:NAME")
-    return _folder(path, path, progress)
+    return _folder(path, path, progress, channels)
 
 
-def _archive(archive: Path, progress: Callable[[str], None]) -> Raw:
+def _archive(archive: Path, progress: Callable[[str], None], channels: int) -> Raw:
     """Images of an archive, by the rules for the folder in it."""
     if not is_archive(archive):
         raise MnasError(
@@ -121,28 +134,28 @@ def _archive(archive: Path, progress: Callable[[str], None]) -> Raw:
         )
     folder = unpacked(archive)
     try:
-        return _folder(folder, archive, progress)
+        return _folder(folder, archive, progress, channels)
     except MnasError as error:
         raise MnasError(str(error).replace(str(folder), str(archive))) from None
 
 
-def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
+def _folder(path: Path, shown: Path, progress: Callable[[str], None], channels: int) -> Raw:
     """Images of a folder.
 
     Args:
         path: folder.
         shown: what stands for the folder in messages: itself, or the archive that it was in.
-        progress: as for `load_data`.
+        progress, channels: as for `load_raw`.
     """
     if any(part == "train" and kind == "images" for _, part, kind in idx_files(path)):
         # All other sets in this form are digits and letters: MNIST, EMNIST, KMNIST, QMNIST.
-        return Raw(*read_idx(path), written="fashion" not in str(shown.resolve()).lower())
+        return Raw(*read_idx(path), written="fashion" not in str(shown.resolve()).lower(), channels=channels)
     if files_near(path, ("data_batch_1.bin", "train.bin").__contains__):
-        return Raw(*read_cifar(path))
+        return Raw(*read_cifar(path), channels=channels)
     if pickles := pickled_cifar(path):
-        return Raw(*read_pickled_cifar(pickles))
+        return Raw(*read_pickled_cifar(pickles), channels=channels)
     found = read_folders(path)
-    raw = Raw(found.classes, aside=found.aside)
+    raw = Raw(found.classes, aside=found.aside, channels=channels)
     for part, files in found.files.items():
         root = found.roots[part]
         images = Files(root, [file for file, _ in files], shown / root.relative_to(path))
@@ -150,10 +163,10 @@ def _folder(path: Path, shown: Path, progress: Callable[[str], None]) -> Raw:
     return raw
 
 
-def _list(file: Path, progress: Callable[[str], None]) -> Raw:
+def _list(file: Path, progress: Callable[[str], None], channels: int) -> Raw:
     """Images that a CSV file lists."""
     found = read_list(file)
-    raw = Raw(found.classes, aside=found.aside)
+    raw = Raw(found.classes, aside=found.aside, channels=channels)
     root = Path(os.path.abspath(file.parent))
     for part, files in found.files.items():
         images = Files(root, [str(each.relative_to(root)) for each in files], file.parent)
@@ -161,10 +174,12 @@ def _list(file: Path, progress: Callable[[str], None]) -> Raw:
     return raw
 
 
-def _library(library: str, name: str, progress: Callable[[str], None]) -> Raw:
+def _library(library: str, name: str, progress: Callable[[str], None], channels: int) -> Raw:
     """Images of a library's data set."""
     found = read_hugging_face(name) if library == "hf" else read_torchvision(name, cache_folder() / "torchvision")
-    raw = Raw(found.classes, aside=tuple(found.aside), notes=tuple(found.notes), written=found.written)
+    raw = Raw(
+        found.classes, aside=tuple(found.aside), notes=tuple(found.notes), written=found.written, channels=channels
+    )
     for part, (images, labels) in found.parts.items():
         raw.add(part, images, labels, progress)
     return raw

@@ -26,7 +26,7 @@ from baselines.training.data.images import (
     print_progress,
 )
 from baselines.training.data.raw import Raw, load_raw
-from search_spaces.architecture import check_name
+from search_spaces.architecture import RGB, check_name
 from search_spaces.errors import MnasError, one_line
 
 VAL_SHARE = 0.1
@@ -37,7 +37,7 @@ class Part:
     """Images of one part of the data, with their labels.
 
     Attributes:
-        images: array of shape (N, side, side, 3), or `baselines.training.data.images.Images`, or a subset of either.
+        images: array of shape (N, side, side, channels), or `baselines.training.data.images.Images`, or a subset.
         labels: class indices of shape (N,), from 0.
         fit: how images that are not square become square, one of `baselines.training.data.fit.FITS`.
         groups: index of the group of each image, whose images are held out together; None for each on its own.
@@ -100,6 +100,7 @@ class ImageData:
         notes: what was assumed about the source, for a person.
         fit: as `Part`.
         fit_note: a sentence about the fit, for a person; empty if there is nothing to say.
+        channels: channels that the images are read with.
     """
 
     source: str
@@ -118,6 +119,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     fit: str = CROP
     fit_note: str = ""
+    channels: int = RGB
 
     def has(self, fingerprint: str) -> bool:
         """Whether these are the images with a fingerprint."""
@@ -131,6 +133,7 @@ class ImageData:
             "classes": len(self.classes),
             "side": self.side,
             "fit": self.fit,
+            **({} if self.channels == RGB else {"channels": self.channels}),
             **{name: len(getattr(self, name)) for name in PARTS},
             "images_per_class": np.bincount(self.train.labels, minlength=len(self.classes)).tolist(),
             "skipped": len(self.skipped),
@@ -152,6 +155,7 @@ def load_data(
     seed: int = 0,
     progress: Callable[[str], None] = print_progress,
     fit: str | None = None,
+    channels: int = RGB,
 ) -> ImageData:
     """Load the images of a source.
 
@@ -160,15 +164,16 @@ def load_data(
         seed: random seed of the images held out for validation; those held out for test do not depend on it.
         progress: function that is called with a line of progress if this takes long.
         fit: how images that are not square become square; None to choose by what they are.
+        channels: channels to read images with: 1 (grey), 3 (RGB) or 4 (RGBA).
 
     Raises:
-        FieldError: the fit is unknown.
+        FieldError: the fit is unknown, or there is no image with so many channels.
         MnasError: the source is not found or has no usable images, a class has too few images, or there is only one
             class.
     """
     if fit is not None:
         check_name("fit", fit, FITS)
-    return _divide(source, load_raw(source, progress), seed, fit)
+    return _divide(source, load_raw(source, progress, channels), seed, fit)
 
 
 def _divide(source: str, raw: Raw, seed: int, fit: str | None) -> ImageData:
@@ -202,6 +207,7 @@ def _divide(source: str, raw: Raw, seed: int, fit: str | None) -> ImageData:
         notes=raw.notes,
         fit=used,
         fit_note=fit_note(used, raw.sizes, chosen=fit is None),
+        channels=raw.channels,
     )
 
 
@@ -244,6 +250,7 @@ def load_for_evaluation(
     seed: int,
     part: str,
     fit: str = CROP,
+    channels: int = RGB,
 ) -> ImageData:
     """Load images to evaluate a trained network on.
 
@@ -255,12 +262,12 @@ def load_for_evaluation(
         classes: names of the network's classes, in the order of the labels.
         fingerprint, seed: fingerprint of the images that the network was trained on, and seed of the training.
         part: part to evaluate.
-        fit: fit of the training.
+        fit, channels: fit and channels of the training.
 
     Raises:
         MnasError: the source is not found, or the part has no usable images or an image of another class.
     """
-    raw = load_raw(source, print_progress)
+    raw = load_raw(source, print_progress, channels)
     if fingerprint in raw.fingerprints:
         return _divide(source, raw, seed, fit)
     raw.parts = {"test" if name == "split" else name: images for name, images in raw.parts.items()}
@@ -288,6 +295,7 @@ def load_for_evaluation(
         notes=raw.notes,
         fit=fit,
         fit_note=fit_note(fit, raw.sizes, chosen=False),
+        channels=raw.channels,
     )
 
 

@@ -215,7 +215,7 @@ def test_arguments_of_timm_that_say_what_networks_have(added: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ({"in_chans": 1}, "in_chans: 1 cannot be imported: networks have 3 input channels here; remove it"),
+        ({"in_chans": 0}, "in_channels: 0 is not an integer from 1 to 1024"),
         ({"in_chans": "RGB"}, "in_chans: 'RGB' is not an integer"),
         ({"output_stride": 16}, r"output_stride: 16 cannot be imported: networks have their strides \(32\)"),
         ({"norm_layer": "groupnorm"}, "norm_layer: 'groupnorm' cannot be imported: networks have batch norm"),
