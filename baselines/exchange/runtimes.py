@@ -9,18 +9,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.exchange.onnx_files import session_of
 from baselines.files import write_new
 from search_spaces.errors import MnasError, not_installed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from baselines.exchange.signature import Signature
+
+# Runtimes to export for, and the ending of the file.
+RUNTIMES = {"onnx": "onnx", "torch": "pt2"}
 # Largest difference between the logits of an exported network and the network's own, relative to the largest logit.
 TOLERANCE = 1e-5
 
 
-def export_onnx(network: nn.Module, resolution: int, file: Path) -> float:
+def export_onnx(network: nn.Module, resolution: int, file: Path, signature: Signature | None = None) -> float:
     """Write a network as ONNX, with input ``images`` (any batch, 3, resolution, resolution) and output ``logits``.
+
+    Args:
+        network: network to export.
+        resolution: side of its images in pixels.
+        file: file to write.
+        signature: what a trained classifier needs to be used, for the metadata; None for a network without classes.
 
     Returns:
         The largest difference between onnxruntime's logits and the network's, relative to the largest logit.
@@ -32,7 +43,7 @@ def export_onnx(network: nn.Module, resolution: int, file: Path) -> float:
     """
     try:
         import onnx  # noqa: F401
-        import onnxruntime
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise not_installed("onnx", str(error.name), "onnx") from None
@@ -52,11 +63,11 @@ def export_onnx(network: nn.Module, resolution: int, file: Path) -> float:
             verbose=False,
         )
         assert program is not None
+        program.model.metadata_props.update(signature.entries() if signature else {})
         program.save(target)
 
     def run(images: Tensor, target: Path) -> Any:
-        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
-        return session.run(["logits"], {"images": images.numpy()})[0]
+        return session_of(str(target), target).run(["logits"], {"images": images.numpy()})[0]
 
     return _export(network, resolution, file, ".onnx", write, run)
 

@@ -24,24 +24,28 @@ STD = (0.229, 0.224, 0.225)
 POLICY_GROUP = 8
 
 
-def normalised(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def normalised(
+    pixels: Tensor, dtype: torch.dtype = torch.float32, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
+) -> Tensor:
     """Images as input of a network.
 
     Args:
         pixels: uint8, or float in [0, 1], of shape (N, side, side, 3).
+        dtype: type of the result.
+        mean, std: mean and standard deviation of each channel, as fractions of white.
 
     Returns:
         A tensor of shape (N, 3, side, side), channels last in memory.
     """
-    mean, std = _constants(pixels.device, dtype)
+    centre, spread = (_constant(values, pixels.device, dtype) for values in (mean, std))
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    values = torch.addcmul(-mean / std, pixels.to(dtype), 1 / (scale * std))
+    values = torch.addcmul(-centre / spread, pixels.to(dtype), 1 / (scale * spread))
     return values.permute(0, 3, 1, 2)
 
 
 @cache
-def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return torch.tensor(MEAN, device=device, dtype=dtype), torch.tensor(STD, device=device, dtype=dtype)
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
