@@ -6,10 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from baselines.commands.options import SPEC, add_options, given
+from baselines.commands.options import SPEC, add_options, given, refuse, refuse_options
 from baselines.comparators import PREFIX
 from baselines.exchange.checkpoints import WEIGHTS_OF
 from baselines.exchange.formats import FORMATS, export_architecture
+from baselines.exchange.precision import PRECISIONS, OnnxOptions
 from baselines.exchange.runtimes import RUNTIMES
 from baselines.files import write_new_text
 from baselines.registry import load
@@ -39,6 +40,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-classifier", action="store_true", help="load --weights without the classifier, which stays fresh"
     )
+    add_options(parser, OnnxOptions, title="with onnx", choices={"precision": PRECISIONS})
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        default=argparse.SUPPRESS,
+        help="images for --precision int8, as for mnas train --data (default: those of the training)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,6 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.spec.startswith(PREFIX):
         raise MnasError(f"{arguments.spec}: networks of torchvision have no spec; export a baseline or a spec file")
     spec = load(arguments.spec)
+    refuse_options(arguments, OnnxOptions, f"the format {arguments.format} has no networks; use --format onnx")
+    refuse(arguments, ["calibrate"], f"the format {arguments.format} has no networks; use --format onnx")
     if arguments.weights or arguments.keep_classifier or "weights_of" in arguments:
         raise MnasError(f"weights: the format {arguments.format} has no weights; use --format onnx or --format torch")
     document = export_architecture(spec.architecture, arguments.format)
@@ -64,5 +74,6 @@ def run(arguments: argparse.Namespace) -> None:
 def _export_runtime(arguments: argparse.Namespace) -> None:
     from baselines.training.export import export_network
 
-    options = given(arguments, export_network)
-    show(*view.text(export_network(runtime=arguments.format, file=arguments.out, **options)))
+    options = OnnxOptions(**given(arguments, OnnxOptions))
+    chosen = given(arguments, export_network)
+    show(*view.text(export_network(runtime=arguments.format, file=arguments.out, options=options, **chosen)))

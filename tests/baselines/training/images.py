@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from baselines.spec import BaselineSpec, Provenance
 from baselines.training.folder import WEIGHTS, create_training
 from baselines.training.recipe import load_recipe
 from baselines.training.settings import TrainingSettings
+from search_spaces import Architecture
 from search_spaces.adaptation import adapted
 from search_spaces.network import build_network
 
@@ -37,10 +39,15 @@ def write_folders(root: Path, count: int = 20, side: int = 16, seed: int = 0) ->
     return root
 
 
+def small(architecture: Architecture) -> Architecture:
+    """The network with its first three stages only, which is soon exported."""
+    return replace(architecture, stages=architecture.stages[:3])
+
+
 def write_training(folder: Path, side: int = 32, fit: str = "crop", classes: tuple[str, ...] = tuple(COLOURS)) -> Path:
     """Write the folder of a training of a small network that has ended, whose random weights tell images apart."""
     torch.manual_seed(0)
-    architecture = adapted(load("mnasnet_small").architecture, side, len(classes), 0.25)
+    architecture = adapted(small(load("mnasnet_small").architecture), side, len(classes), 0.5)
     network = build_network(architecture)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
