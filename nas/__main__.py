@@ -40,6 +40,7 @@ COMMANDS = {
     "show": Command("baselines", "show a spec as a table with its exact cost"),
     "train": Command("baselines", "train a network on your images"),
     "evaluate": Command("baselines", "evaluate a trained network on other images"),
+    "predict": Command("baselines", "classify images without labels"),
     "cam": Command("baselines", "draw where trained networks look"),
     "latency": Command("baselines", "measure time and memory of networks"),
     "runs": Command("nas", "list runs and their progress"),

@@ -81,6 +81,8 @@ FILES = {
     "report": ("report FILE", "run"),
     "freeze": ("freeze FILE --name x", "run"),
     "evaluate": ("evaluate FILE", "training"),
+    "predict": ("predict FILE --images .", "training"),
+    "exported network": ("predict FILE --images .", "net.onnx"),
 }
 # Commands that read a folder, and files in it, which other files stand beside.
 INSIDE = {

@@ -42,6 +42,8 @@ SUITES = {
         "baselines.views.training",
         "baselines.scalars",
     ),
+    "tests/baselines/training/test_classify.py": ("baselines.views.predictions",),
+    "tests/baselines/training/test_export.py": ("baselines.views.export",),
     "tests/baselines/training/test_loop.py": (
         "baselines.training.batches",
         "baselines.training.checkpoint",

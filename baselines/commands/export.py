@@ -6,20 +6,19 @@ import argparse
 import json
 from pathlib import Path
 
-from baselines.commands.options import SPEC, add_options, given
+from baselines.commands.options import SPEC, add_options, given, refuse, refuse_options
 from baselines.comparators import PREFIX
 from baselines.exchange.checkpoints import WEIGHTS_OF
 from baselines.exchange.formats import FORMATS, export_architecture
+from baselines.exchange.precision import PRECISIONS, OnnxOptions
+from baselines.exchange.runtimes import RUNTIMES
 from baselines.files import write_new_text
 from baselines.registry import load
-from baselines.spec import BaselineSpec
 from baselines.training.settings import TrainingOptions
-from baselines.views.terminal import labelled, pointer, print_json, show
+from baselines.views import export as view
+from baselines.views.terminal import pointer, print_json, show
 from search_spaces import MnasError
 from search_spaces.errors import unknown_name
-
-# Runtimes to export for, and the ending of the file.
-NETWORK_FILES = {"onnx": "onnx", "torch": "pt2"}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "Write a network in another project's format, or for another runtime; the file is checked against the network."
     )
     parser.add_argument("spec", metavar="SPEC", help=SPEC)
-    parser.add_argument("--format", required=True, help=f"{', '.join([*FORMATS, *NETWORK_FILES])}")
+    parser.add_argument("--format", required=True, help=f"{', '.join([*FORMATS, *RUNTIMES])}")
     parser.add_argument(
         "--out", type=Path, help="file to write (default: standard output for JSON, SPEC.onnx, SPEC.pt2)"
     )
@@ -41,18 +40,27 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-classifier", action="store_true", help="load --weights without the classifier, which stays fresh"
     )
+    add_options(parser, OnnxOptions, title="with onnx", choices={"precision": PRECISIONS})
+    parser.add_argument(
+        "--calibrate",
+        metavar="DATA",
+        default=argparse.SUPPRESS,
+        help="images for --precision int8, as for mnas train --data (default: those of the training)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Export a network."""
+    if arguments.format in RUNTIMES:
+        _export_runtime(arguments)
+        return
+    if arguments.format not in FORMATS:
+        raise unknown_name("format", arguments.format, [*FORMATS, *RUNTIMES])
     if arguments.spec.startswith(PREFIX):
         raise MnasError(f"{arguments.spec}: networks of torchvision have no spec; export a baseline or a spec file")
     spec = load(arguments.spec)
-    if arguments.format in NETWORK_FILES:
-        _export_runtime(spec, arguments)
-        return
-    if arguments.format not in FORMATS:
-        raise unknown_name("format", arguments.format, [*FORMATS, *NETWORK_FILES])
+    refuse_options(arguments, OnnxOptions, f"the format {arguments.format} has no networks; use --format onnx")
+    refuse(arguments, ["calibrate"], f"the format {arguments.format} has no networks; use --format onnx")
     if arguments.weights or arguments.keep_classifier or "weights_of" in arguments:
         raise MnasError(f"weights: the format {arguments.format} has no weights; use --format onnx or --format torch")
     document = export_architecture(spec.architecture, arguments.format)
@@ -63,33 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
     show(pointer("Written:", str(arguments.out)))
 
 
-def _export_runtime(spec: BaselineSpec, arguments: argparse.Namespace) -> None:
-    import torch
+def _export_runtime(arguments: argparse.Namespace) -> None:
+    from baselines.training.export import export_network
 
-    from baselines.exchange.runtimes import export_onnx, export_program
-    from baselines.exchange.weights import load_weights
-    from baselines.training.folder import WEIGHTS
-    from search_spaces.network import build_network
-
-    torch.manual_seed(0)  # for fresh weights
-    network = build_network(spec.architecture)
-    trained = Path(arguments.spec) / WEIGHTS
-    weights = arguments.weights or (trained if trained.is_file() else None)
-    if weights:
-        load_weights(
-            network,
-            weights,
-            keep_classifier=arguments.keep_classifier,
-            weights_of=given(arguments, TrainingOptions).get("weights_of"),
-        )
-    elif "weights_of" in arguments:
-        raise MnasError("weights_of: there are no weights to choose from; use --weights FILE")
-    file = arguments.out or Path(f"{spec.name}.{NETWORK_FILES[arguments.format]}")
-    write = export_onnx if arguments.format == "onnx" else export_program
-    difference = write(network, spec.architecture.resolution, file)
-    which = f"the weights in {weights}" if weights else "fresh weights (use --weights for others)"
-    exactly = f"within {difference:.1e} of the largest" if difference else "exactly"
-    show(
-        labelled("Exported:", f"{spec.name} with {which}; the file reproduces the network's logits {exactly}"),
-        pointer("Written:", str(file)),
-    )
+    options = OnnxOptions(**given(arguments, OnnxOptions))
+    chosen = given(arguments, export_network)
+    show(*view.text(export_network(runtime=arguments.format, file=arguments.out, options=options, **chosen)))

@@ -126,11 +126,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
-def add_forms(parser: argparse.ArgumentParser, each: str) -> None:
-    """Add ``--json`` and ``--csv``, of which one can be given; ``each`` is what a line of CSV is about."""
+def add_forms(parser: argparse.ArgumentParser, each: str, *, to_file: bool = False) -> None:
+    """Add ``--json`` and ``--csv``, of which one can be given.
+
+    Args:
+        parser: parser of the command.
+        each: what a line of CSV is about.
+        to_file: whether ``--csv`` may be followed by the name of a new file; the value is then True, or its path.
+    """
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON document")
-    form.add_argument("--csv", action="store_true", help=f"print CSV, a line for each {each}")
+    text = f"print CSV, a line for each {each}"
+    if to_file:
+        form.add_argument("--csv", metavar="FILE", type=Path, nargs="?", const=True, help=f"{text}; with FILE, into it")
+    else:
+        form.add_argument("--csv", action="store_true", help=text)
 
 
 def add_data(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -26,18 +26,26 @@ ALPHA = 0.5
 POLICY_GROUP = 8
 
 
-def normalised(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def normalised(
+    pixels: Tensor,
+    dtype: torch.dtype = torch.float32,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Tensor:
     """Images as input of a network.
 
     Args:
         pixels: uint8, or float in [0, 1], of shape (N, side, side, channels).
+        dtype: type of the result.
+        mean, std: mean and standard deviation of each channel, as fractions of white; those of ImageNet by default.
 
     Returns:
         A tensor of shape (N, channels, side, side), channels last in memory.
     """
-    mean, std = (_constant(values, pixels.device, dtype) for values in channel_constants(pixels.shape[-1]))
+    known = channel_constants(pixels.shape[-1]) if mean is None or std is None else (mean, std)
+    centre, spread = (_constant(values, pixels.device, dtype) for values in known)
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    values = torch.addcmul(-mean / std, pixels.to(dtype), 1 / (scale * std))
+    values = torch.addcmul(-centre / spread, pixels.to(dtype), 1 / (scale * spread))
     return values.permute(0, 3, 1, 2)
 
 

@@ -8,18 +8,23 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from baselines.notices import clean_console, has_terminal, notices, say
-from baselines.text import FORMULA
+from baselines.text import FORMULA, seconds_text
 from search_spaces.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table as RichTable
     from rich.text import Text
+
+
+# Time between two lines of progress where there is no terminal.
+LINE_SECONDS = 10.0
 
 
 def print_json(document: Any) -> None:
@@ -190,14 +195,49 @@ class Table:
         return table
 
 
+class Advance(Protocol):
+    """What is called after each step: with the number of steps, and of all steps if that was unknown before."""
+
+    def __call__(self, steps: int = 1, total: int | None = None) -> None: ...
+
+
 @contextmanager
-def progress_bar(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr with the time left, if stderr is a terminal. Yields a function to call after each step."""
+def progress_bar(total: int | None, what: str) -> Iterator[Advance]:
+    """Show a bar on stderr with the time left; if stderr is not a terminal, print a line now and then.
+
+    Yields:
+        The function to call after each step.
+    """
     from rich.progress import Progress
 
-    with Progress(console=notices(), disable=not has_terminal(), transient=True) as bar:
+    if not has_terminal():
+        yield _Lines(total, what).advance
+        return
+    with Progress(console=notices(), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+
+        def advance(steps: int = 1, total: int | None = None) -> None:
+            bar.update(task, advance=steps, total=total)
+
+        yield advance
+
+
+class _Lines:
+    """Progress in lines, no more often than every `LINE_SECONDS`."""
+
+    def __init__(self, total: int | None, what: str) -> None:
+        self._total, self._what = total, what
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, steps: int = 1, total: int | None = None) -> None:
+        self._done += steps
+        self._total = self._total if total is None else total
+        now = time.monotonic()
+        if self._total is not None and now - self._last >= LINE_SECONDS:
+            left = (now - self._start) / self._done * (self._total - self._done)
+            say(f"mnas: {self._done:,} of {self._total:,} {self._what}, {seconds_text(left)} left")
+            self._last = now
 
 
 def as_html(*parts: RenderableType) -> str:
@@ -209,13 +249,13 @@ def as_html(*parts: RenderableType) -> str:
     return output.export_html(inline_styles=True, code_format=f'<pre style="{style}"><code>{{code}}</code></pre>')
 
 
-def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV on stdout, with a header.
+def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], stream: TextIO | None = None) -> None:
+    """Write rows as CSV with a header, on stdout unless a stream is given.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front, by which spreadsheets know a text, and
     control characters become spaces. `nas.evaluators.table_file` reads the texts as they were.
     """
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(stream or sys.stdout, lineterminator="\n")
     writer.writerow(map(_cell, columns))
     writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
 

@@ -77,7 +77,7 @@ def read_folders(folder: Path) -> ClassFolders:
     first = next(iter(roots.values()))
     classes = tuple(one.name for one in _folders(first))
     if not classes:
-        raise MnasError(f"data: {first} has no class folders{_seen(first)}; add one for each class, with its images")
+        raise MnasError(f"data: {first} has no class folders{seen(first)}; add one for each class, with its images")
     if "split" in roots:
         _check_classes(first)
     files = {}
@@ -95,10 +95,22 @@ def read_folders(folder: Path) -> ClassFolders:
         if not files[part] and root != first:
             raise MnasError(f"data: {root} has no images; add some or remove the folder")
     if not any(files.values()):
-        raise MnasError(
-            f"data: {folder} has no images{_seen(folder)}; use a folder of class folders (docs/training.md)"
-        )
+        raise MnasError(f"data: {folder} has no images{seen(folder)}; use a folder of class folders (docs/training.md)")
     return ClassFolders(classes, roots, files, aside.lines())
+
+
+def images_below(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """The image files in a folder at any depth, as paths in it, sorted; and what was left aside and why.
+
+    Raises:
+        MnasError: the folder, or one in it, cannot be read.
+    """
+    aside = _Aside(folder)
+    try:
+        found = sorted(_images(folder, "", aside), key=lambda file: file.split(os.sep))
+    except OSError as error:
+        raise MnasError(f"images: {error.filename} cannot be read ({error.strerror}); change its permissions") from None
+    return found, aside.lines()
 
 
 def files_near(folder: Path, wanted: Callable[[str], bool], depth: int = 2) -> list[Path]:
@@ -256,7 +268,7 @@ def _holds_classes(folder: Path) -> bool:
     return not _has_images(folder) and any(_holds_images(each) for each in _folders(folder))
 
 
-def _seen(folder: Path) -> str:
+def seen(folder: Path) -> str:
     """What kinds of files there are instead of images, as the middle of a sentence."""
     kinds = Counter(
         (os.path.splitext(name)[1].lower() or "no suffix") for _, _, names in os.walk(folder) for name in names
