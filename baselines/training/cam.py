@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.training.augment import normalised
+from baselines.training.augment import inputs_of
 from baselines.training.data.decoding import Pixels, decode
 from baselines.training.data.fit import CROP, View, drawn, evaluation_view, resized_area
 from search_spaces.errors import MnasError, not_installed, unknown_name
@@ -156,7 +156,7 @@ def _paste(canvas: Image, image: Pixels, corner: tuple[int, int]) -> None:
 def _cell(column: Column, photo: Pixels, method: str, of_class: str | None) -> tuple[Pixels, str]:
     """The image with a network's map over it, and the caption: class and probability."""
     side, view = column.network.architecture.resolution, _view(column, photo)
-    inputs = normalised(torch.from_numpy(drawn(photo, view, side))[None])
+    inputs = inputs_of(column.network, torch.from_numpy(drawn(photo, view, side))[None])
     with torch.inference_mode():
         probabilities = column.network.eval()(inputs).softmax(1)[0]
     label = int(probabilities.argmax()) if of_class is None else list(column.classes).index(of_class)

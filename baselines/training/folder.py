@@ -245,6 +245,7 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
         MnasError: the folder holds no training, or one that has not ended.
     """
     from baselines.exchange.weights import load_weights
+    from baselines.training.augment import keep_normalisation
     from search_spaces.network import build_network
 
     subject, settings = read_training(folder)
@@ -253,4 +254,5 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
     network = subject.build() if isinstance(subject, Comparator) else build_network(subject.architecture)
     # Without an average, WEIGHTS holds the weights of the last step.
     load_weights(network, folder / (RAW_WEIGHTS if raw and settings.recipe.ema else WEIGHTS))
+    keep_normalisation(network, settings.recipe)
     return subject, settings, network

@@ -6,13 +6,15 @@ import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Provenance
 from baselines.text import OWN, Count, Quantity, Side, counted
 from baselines.training.data.fit import CROP, FITS
 from baselines.training.data.sources import ImageData
-from baselines.training.recipe import PRECISIONS, Recipe, load_recipe
+from baselines.training.recipe import PRECISIONS, Recipe
+from baselines.training.recipe_files import DEFAULT, chosen_recipe
 from search_spaces.adaptation import adapted
 from search_spaces.architecture import MAX_RESOLUTION, Architecture, check_int, check_name
 from search_spaces.errors import FieldError, MnasError, not_installed, shorten
@@ -26,7 +28,8 @@ class ShortTraining:
     """Options of every training, including the short one of a proxy.
 
     Attributes:
-        recipe: name of the recipe.
+        recipe: name of the recipe, or a TOML file with one (mnas recipes).
+        set: KEY=VALUE, a value that replaces that of the recipe; can be given more than once.
         epochs: passes over the images (default: those of the recipe).
         resolution: side of the images in pixels; own for that of each network (default: the images' own).
         width: factor on all channels.
@@ -34,12 +37,21 @@ class ShortTraining:
         fit: how images that are not square become square (default: by their shapes).
     """
 
-    recipe: str = "cifar"
+    recipe: str = DEFAULT
+    set: tuple[str, ...] = ()
     epochs: Count | None = None
     resolution: Side | None = None
     width: float = 1.0
     no_flip: bool = False
     fit: str | None = None
+
+    def chosen_recipe(self) -> Recipe:
+        """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule, or one is given twice."""
+        return chosen_recipe(self.recipe, self.set, self._values())
+
+    def _values(self) -> dict[str, Any]:
+        """Values of the recipe's fields that have options of their own; None for those that are not given."""
+        return {"epochs": self.epochs, "flip": False if self.no_flip else None}
 
 
 @dataclass(frozen=True)
@@ -72,11 +84,8 @@ class TrainingOptions(ShortTraining):
     compile: bool = False
     activation: str | None = None
 
-    def chosen_recipe(self) -> Recipe:
-        """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule."""
-        recipe = load_recipe(self.recipe).shortened(self.epochs)
-        flip = False if self.no_flip else None
-        return recipe.with_values(batch=self.batch, learning_rate=self.learning_rate, flip=flip)
+    def _values(self) -> dict[str, Any]:
+        return {**super()._values(), "batch": self.batch, "learning_rate": self.learning_rate}
 
 
 @dataclass(frozen=True)

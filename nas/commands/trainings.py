@@ -23,7 +23,10 @@ from search_spaces.architecture import ACTIVATIONS
 from search_spaces.errors import MnasError
 
 # Options of a training that are the same for all networks.
-SHARED = ("recipe", "epochs", "resolution", "width", "activation", "no_flip", "fit", "batch", "learning_rate", "memory")
+SHARED = (
+    *("recipe", "set", "epochs", "resolution", "width", "activation", "no_flip", "fit"),
+    *("batch", "learning_rate", "memory"),
+)
 
 
 def add_trainings(
