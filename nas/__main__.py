@@ -39,6 +39,7 @@ COMMANDS = {
     "scaling-search": Command("scaling", "search for the coefficients with which a spec grows best"),
     "show": Command("baselines", "show a spec as a table with its exact cost"),
     "train": Command("baselines", "train a network on your images"),
+    "recipes": Command("baselines", "show the recipes of trainings, or print one to edit"),
     "evaluate": Command("baselines", "evaluate a trained network on other images"),
     "predict": Command("baselines", "classify images without labels"),
     "cam": Command("baselines", "draw where trained networks look"),

@@ -207,6 +207,8 @@ def read_bytes(file: Path, limit: int, kind: str) -> bytes:
     Raises:
         MnasError: the file cannot be read or is too large, or it is a device or a pipe.
     """
+    if "\0" in str(file):  # which no path can hold, and `os.open` refuses with an error of its own
+        raise MnasError(f"{shorten(str(file))}: not the name of a file; check the path")
     try:
         # Opening a pipe waits for its other end, and a device never ends.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -16,8 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from baselines import load
+from baselines.commands.options import documented
 from baselines.exchange.formats import FORMATS, export_architecture, import_architecture
 from baselines.spec import read_spec, spec_to_dict
+from baselines.training.recipe import RECIPES, Recipe
+from baselines.training.recipe_files import read_recipe, recipe_text
 from nas.__main__ import main
 from nas.evaluators.table import TableEvaluator
 from nas.executors.base import Failure
@@ -56,6 +59,7 @@ def entrances() -> dict[str, Entrance]:
     spec = spec_to_dict(load("efficientnet_b0"))
     return {
         "spec": Entrance("spec.yaml", write_yaml(spec).encode(), read_spec),
+        "recipe": Entrance("recipe.toml", recipe_text(RECIPES["paper"], documented(Recipe)).encode(), read_recipe),
         "configuration": Entrance("settings.json", json.dumps(SETTINGS.as_dict()).encode(), read_configuration),
         "table": Entrance("table.csv", table().encode(), lambda file: TableEvaluator(file, load_space("efficientnet"))),
         "table in JSON": Entrance(

@@ -66,7 +66,9 @@ def add_options(
             text += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
         flag = f"--{name.replace('_', '-')}"
         text = text.replace("%", "%%")
-        if hint is bool:
+        if hint == tuple[str, ...]:
+            group.add_argument(flag, dest=name, action="append", default=argparse.SUPPRESS, help=text)
+        elif hint is bool:
             group.add_argument(flag, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
         else:
             read = _reader(hint, or_none=optional and typing.get_origin(hint) is typing.Annotated)
@@ -74,8 +76,8 @@ def add_options(
 
 
 def given(arguments: argparse.Namespace, source: Callable[..., Any]) -> dict[str, Any]:
-    """Values of the options of ``source`` that were given."""
-    values = vars(arguments)
+    """Values of the options of ``source`` that were given; those that can be given more than once are tuples."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(arguments).items()}
     return {name: values[name] for name in _defaults(source) if name in values}
 
 

@@ -113,7 +113,8 @@ class _Crops:
         pixels = self._images[index]
         if self._recipe is not None and self._recipe.crop == "resize":
             rng = np.random.default_rng((self._seed, step, index))
-            view = random_view(pixels.shape[:2], self._fit, self._side, rng)
+            scale, ratio = self._recipe.crop_scale, self._recipe.crop_ratio
+            view = random_view(pixels.shape[:2], self._fit, self._side, rng, scale, ratio)
         else:
             view = evaluation_view(pixels.shape[:2], self._fit, self._side)
         return torch.from_numpy(drawn(pixels, view, self._side))

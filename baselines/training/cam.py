@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.training.augment import normalised
+from baselines.training.augment import inputs_of
 from baselines.training.data.decoding import Pixels, decode
 from baselines.training.data.fit import CROP, View, drawn, evaluation_view, resized_area
 from search_spaces.architecture import RGB
@@ -158,7 +158,7 @@ def _cell(column: Column, photos: Mapping[int, Pixels], method: str, of_class: s
     """The image, by its channels, with a network's map over it, and the caption: class and probability."""
     net, photo = column.network.architecture, photos[RGB]
     side, view = net.resolution, _view(column, photo)
-    inputs = normalised(torch.from_numpy(drawn(photos[net.in_channels], view, side))[None])
+    inputs = inputs_of(column.network, torch.from_numpy(drawn(photos[net.in_channels], view, side))[None])
     with torch.inference_mode():
         probabilities = column.network.eval()(inputs).softmax(1)[0]
     label = int(probabilities.argmax()) if of_class is None else list(column.classes).index(of_class)

@@ -134,7 +134,7 @@ def signature_of(network: str, side: int, settings: TrainingSettings) -> Signatu
         side: side of its input in pixels.
         settings: settings of the training.
     """
-    mean, std = channel_constants(settings.channels)
+    mean, std = channel_constants(settings.channels, settings.recipe.mean, settings.recipe.std)
     return Signature(settings.classes, side, settings.fit, mean, std, network)
 
 

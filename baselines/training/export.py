@@ -18,7 +18,7 @@ from baselines.exchange.signature import Signature
 from baselines.exchange.weights import load_weights
 from baselines.files import check_new, file_name
 from baselines.registry import load
-from baselines.training.augment import normalised, resized
+from baselines.training.augment import inputs_of, keep_normalisation, resized
 from baselines.training.batches import batches_of
 from baselines.training.classify import signature_of
 from baselines.training.data.sources import ImageData, Part, load_data, load_for_evaluation, stratified
@@ -158,7 +158,7 @@ def export_network(
         measured.append(sample.measure(source, run))
         return {"accuracy": json.dumps(to_dict(measured[0]))}
 
-    images = sample.inputs(source.side) if sample and options.precision == "int8" else None
+    images = sample.inputs(source) if sample and options.precision == "int8" else None
     difference = export_onnx(source.network, source.side, file, source.signature, options, images, measure)
     return Exported(source, file, difference, options, source.signature, next(iter(measured), None), notes)
 
@@ -184,19 +184,22 @@ class _Sample:
     part: str
     labelled: bool
 
-    def inputs(self, side: int) -> Tensor:
+    def inputs(self, source: Source) -> Tensor:
         """The images to calibrate with as a network's input, by the view of an evaluation."""
         chosen = self.calibration.take(stratified(self.calibration.labels, CALIBRATION))
-        batches = batches_of(chosen, side, torch.device("cpu"), None).read([np.arange(len(chosen))], 0)
-        return torch.cat([normalised(resized(images, side)) for images, _ in batches]).contiguous()
+        batches = batches_of(chosen, source.side, torch.device("cpu"), None).read([np.arange(len(chosen))], 0)
+        views = [inputs_of(source.network, resized(images, source.side)) for images, _ in batches]
+        return torch.cat(views).contiguous()
 
     def measure(self, source: Source, run: Callable[[Tensor], Tensor]) -> Measured:
         """Compare a file with its network."""
         judged = self.judged.take(stratified(self.judged.labels, JUDGED))
-        networks = (source.network, _Run(run))
+        file = _Run(run)
+        if source.settings is not None:
+            keep_normalisation(file, source.settings.recipe)
         before, after = (
             logits_of(each, judged, source.side, torch.device("cpu"), CALIBRATION).argmax(1).numpy()
-            for each in networks
+            for each in (source.network, file)
         )
         right = [float((found == judged.labels).mean()) for found in (before, after)] if self.labelled else [None, None]
         return Measured(self.source, self.part, len(judged), float((before == after).mean()), *right)

@@ -311,6 +311,7 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
         MnasError: the folder holds no training, or one that has not ended.
     """
     from baselines.exchange.weights import load_weights
+    from baselines.training.augment import keep_normalisation
     from search_spaces.network import build_network
 
     subject, settings = read_training(folder)
@@ -321,4 +322,5 @@ def trained_network(folder: Path, *, raw: bool = False) -> tuple[Subject, Traini
     # Otherwise, WEIGHTS holds the weights of the last step.
     last_differ = bool(recipe.ema) or recipe.keep == "best"
     load_weights(network, folder / (RAW_WEIGHTS if raw and last_differ else WEIGHTS))
+    keep_normalisation(network, recipe)
     return subject, settings, network

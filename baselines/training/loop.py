@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from baselines.comparators import Comparator
 from baselines.threads import ThreadLimit
-from baselines.training.augment import train_batch
+from baselines.training.augment import keep_normalisation, mixed, train_batch
 from baselines.training.batches import batches_of, epoch_order, step_seed
 from baselines.training.best import Best
 from baselines.training.checkpoint import Checkpoint
@@ -193,7 +193,9 @@ class _Training:
         self.steps = recipe.epochs * self._steps_per_epoch
         torch.manual_seed(step_seed(seed, FIRST_WEIGHTS))
         module = _build(network, recipe, recompute=recompute)
+        keep_normalisation(module, recipe)
         self.network: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mixes = bool(recipe.mixup or recipe.cutmix)
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self._generator = torch.Generator()
         self._best = Best(recipe)
@@ -285,8 +287,11 @@ class _Training:
         for number, (piece, piece_labels) in enumerate(pieces, 1):
             defer_sync = number < len(pieces) and self._fabric.world_size > 1
             with self._fabric.no_backward_sync(self._model, enabled=defer_sync):
-                inputs = train_batch(piece, self._device_recipe, self._side, self._generator)
-                loss = self._loss(self._model(inputs), piece_labels) * (len(piece_labels) / len(labels))
+                inputs, targets = train_batch(piece, self._device_recipe, self._side, self._generator), piece_labels
+                if self._mixes:
+                    classes = len(self._data.classes)
+                    inputs, targets = mixed(inputs, piece_labels, self._recipe, classes, self._generator)
+                loss = self._loss(self._model(inputs), targets) * (len(piece_labels) / len(labels))
                 self._fabric.backward(loss)
             total += loss.detach()
         if self._recipe.clip_norm:

@@ -210,4 +210,4 @@ def _saved_bytes(network: Comparator, images: int) -> int:
 
 def _values_per_weight(recipe: Recipe) -> int:
     """Numbers stored for each weight in the optimizer and the moving average."""
-    return {"rmsprop-tf": 2, "sgd": 1}[recipe.optimizer] + (1 if recipe.ema else 0)
+    return {"rmsprop-tf": 2, "sgd": 1, "adamw": 2}[recipe.optimizer] + (1 if recipe.ema else 0)

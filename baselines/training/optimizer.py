@@ -1,4 +1,4 @@
-"""TensorFlow's RMSProp, with which EfficientNet was trained, and the choice of the weights that decay."""
+"""TensorFlow's RMSProp, with which EfficientNet was trained; a recipe's optimizer, and the weights that decay."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from baselines.training.recipe import Recipe
 # EfficientNet's values: arXiv 1905.11946 section 5.2 (decay) and tensorflow/tpu utils.py (epsilon).
 RMSPROP_DECAY = 0.9
 RMSPROP_EPS = 1e-3
+# The usual value: arXiv 1711.05101, and torch's.
+ADAMW_BETA2 = 0.999
 
 
 class RMSPropTF(torch.optim.Optimizer):
@@ -91,4 +93,6 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if recipe.optimizer == "rmsprop-tf":
         return RMSPropTF(groups, recipe.learning_rate, recipe.momentum)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, ADAMW_BETA2), foreach=True)
     return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)

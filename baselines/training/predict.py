@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.training.augment import normalised, resized
+from baselines.training.augment import inputs_of, resized
 from baselines.training.batches import batches_of
 from baselines.training.data.sources import Part
 
@@ -33,7 +33,7 @@ def logits_of(
     size = min(at_once, EVALUATION_BATCH)
     indices = [np.arange(start, min(start + size, len(part))) for start in range(0, len(part), size)]
     for images, _ in batches_of(part, side, device, None).read(indices, 0):
-        logits.append(network(normalised(resized(images, side))).float().cpu())
+        logits.append(network(inputs_of(network, resized(images, side))).float().cpu())
     return torch.cat(logits) if logits else torch.empty(0, 0)
 
 

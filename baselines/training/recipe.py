@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces.architecture import RGB, Architecture, check_int, check_name, check_number
-from search_spaces.errors import FieldError, unknown_name
+from search_spaces.errors import FieldError, shorten, unknown_name
 
-OPTIMIZERS = ("rmsprop-tf", "sgd")
+OPTIMIZERS = ("rmsprop-tf", "sgd", "adamw")
 SCHEDULES = ("exponential", "cosine")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 CROPS = ("none", "pad", "resize")
@@ -17,6 +17,9 @@ KEPT = ("last", "best")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NOTHING_TO_FREEZE = "freeze_epochs: there are no trained weights to keep; use --weights FILE, or 0"
 ARCHITECTURE_FIELDS = ("bn_momentum", "dropout", "drop_connect")
+# Mean and standard deviation of ImageNet, as fractions of 255 (tensorflow/tpu preprocessing.py).
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -26,23 +29,32 @@ class Recipe:
     Attributes:
         epochs: passes over the training part.
         batch: images in a step of the optimizer, over all devices.
-        optimizer: ``rmsprop-tf`` (TensorFlow's, `baselines.training.optimizer`) or ``sgd`` with Nesterov momentum.
+        optimizer: ``rmsprop-tf`` (TensorFlow's, `baselines.training.optimizer`), ``sgd`` with Nesterov momentum, or
+            ``adamw``.
         learning_rate: peak learning rate for 256 images in a step; scaled by ``batch`` / 256.
-        momentum: momentum of the optimizer.
+        momentum: momentum of the optimizer; the first beta of ``adamw``, whose second is 0.999.
         warmup_epochs: epochs in which the learning rate grows from 0.
         schedule: ``exponential``, a staircase that multiplies the rate by ``decay`` every ``decay_epochs``, counted
             from step 0; or ``cosine``, down to 0 at the end.
         decay, decay_epochs: factor and period of the exponential schedule.
-        weight_decay: L2 penalty on all weights and biases except those of batch norm.
+        weight_decay: L2 penalty on all weights and biases except those of batch norm; ``adamw`` takes this share of
+            them, times the learning rate, at each step.
         label_smoothing: share of the label that is spread over all classes.
         ema: highest decay of the moving average of weights and batch-norm statistics; at step t the decay is
             min(ema, (1+t)/(10+t)). 0 disables the average.
-        crop: ``resize``, a random crop of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3; ``pad``, random
-            shifts of up to an eighth of the side; or ``none``.
+        crop: ``resize``, a random area of each image; ``pad``, random shifts with black borders; or ``none``.
+        crop_scale, crop_ratio: least and largest share of the image, and width divided by height, of a random area.
+        crop_shift: largest random shift, as a share of the side.
         flip: whether half of the images are mirrored left to right.
-        augmentation: one of `AUGMENTATIONS`.
+        augmentation: ``autoaugment``, ``randaugment`` or ``none``.
+        random_erasing: share of the images of which a random rectangle is erased (arXiv 1708.04896).
+        mixup, cutmix: both parameters of the beta distribution from which the share of a second image is drawn, which
+            is blended in (arXiv 1710.09412) or pasted as a rectangle (arXiv 1905.04899); 0 for neither. With both,
+            each image gets one of the two.
+        mean, std: mean and standard deviation of red, green and blue as fractions of 255, which are subtracted from
+            the input and divide it; evaluation does the same.
         clip_norm: largest norm of all gradients together; 0 disables clipping.
-        bn_momentum, dropout, drop_connect: values that replace the architecture's; None keeps the architecture's. The
+        bn_momentum, dropout, drop_connect: values that replace the network's; None (``own`` in a file) keeps them. The
             published momentum of batch norm, 0.01, takes thousands of steps to reach the statistics of the images.
         freeze_epochs: first epochs, in which only the classifier of given weights learns: stem, stages and head stay in
             evaluation mode, so the statistics of their batch norms stand still.
@@ -68,8 +80,16 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0
     crop: str = "pad"
+    crop_scale: tuple[float, ...] = (0.08, 1.0)
+    crop_ratio: tuple[float, ...] = (3 / 4, 4 / 3)
+    crop_shift: float = 0.125
     flip: bool = True
     augmentation: str = "none"
+    random_erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
     clip_norm: float = 0.0
     bn_momentum: float | None = None
     dropout: float | None = None
@@ -89,8 +109,18 @@ class Recipe:
         check_number("warmup_epochs", self.warmup_epochs, 0, self.epochs)
         check_number("decay_epochs", self.decay_epochs, 1e-3, 1e6)
         check_number("clip_norm", self.clip_norm, 0, 1e6)
-        for name in ("momentum", "decay", "weight_decay", "label_smoothing", "ema"):
+        check_number("momentum", self.momentum, 0, 1, below_high=self.optimizer == "adamw")
+        check_number("crop_shift", self.crop_shift, 0, 0.5)
+        for name in ("decay", "weight_decay", "label_smoothing", "ema", "random_erasing"):
             check_number(name, getattr(self, name), 0, 1)
+        for name in ("mixup", "cutmix"):
+            check_number(name, getattr(self, name), 0, 100)
+        for name, (low, high) in {"crop_scale": (1e-3, 1), "crop_ratio": (0.01, 100)}.items():
+            self._check_numbers(name, 2, low, high)
+            if getattr(self, name)[0] > getattr(self, name)[1]:
+                raise FieldError(name, f"{shorten(getattr(self, name))}: the first must not be larger than the second")
+        self._check_numbers("mean", 3, 0, 1)
+        self._check_numbers("std", 3, 1e-3, 10)
         for name in ARCHITECTURE_FIELDS:
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, 1)
@@ -99,6 +129,15 @@ class Recipe:
         check_name("keep", self.keep, KEPT)
         if not isinstance(self.flip, bool):
             raise FieldError("flip", f"{self.flip!r}: expected true or false")
+
+    def _check_numbers(self, name: str, count: int, low: float, high: float) -> None:
+        """Check a field of several numbers, and make it a tuple of floats."""
+        values = getattr(self, name)
+        if not isinstance(values, tuple | list) or len(values) != count:
+            raise FieldError(name, f"{shorten(values)}: expected {count} numbers")
+        for place, value in enumerate(values):
+            check_number(f"{name}[{place}]", value, low, high)
+        object.__setattr__(self, name, tuple(map(float, values)))
 
     def applied(self, architecture: Architecture) -> Architecture:
         """The architecture with the values that this recipe replaces."""

@@ -6,6 +6,7 @@ import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Provenance
@@ -13,7 +14,8 @@ from baselines.text import OWN, Count, Quantity, Side, counted
 from baselines.training.data.decoding import check_channels
 from baselines.training.data.fit import CROP, FITS
 from baselines.training.data.sources import ImageData
-from baselines.training.recipe import PRECISIONS, Recipe, load_recipe
+from baselines.training.recipe import PRECISIONS, Recipe
+from baselines.training.recipe_files import DEFAULT, chosen_recipe
 from search_spaces.adaptation import adapted
 from search_spaces.architecture import MAX_RESOLUTION, RGB, Architecture, check_int, check_name
 from search_spaces.errors import FieldError, MnasError, not_installed, shorten
@@ -27,7 +29,8 @@ class ShortTraining:
     """Options of every training, including the short one of a proxy.
 
     Attributes:
-        recipe: name of the recipe.
+        recipe: name of the recipe, or a TOML file with one (mnas recipes).
+        set: KEY=VALUE, a value that replaces that of the recipe; can be given more than once.
         epochs: passes over the images (default: those of the recipe).
         resolution: side of the images in pixels; own for that of each network (default: the images' own).
         width: factor on all channels.
@@ -36,13 +39,22 @@ class ShortTraining:
         channels: channels to read images with, and of the network: 1 for grey, 3 for RGB, 4 for RGBA (default: 3).
     """
 
-    recipe: str = "cifar"
+    recipe: str = DEFAULT
+    set: tuple[str, ...] = ()
     epochs: Count | None = None
     resolution: Side | None = None
     width: float = 1.0
     no_flip: bool = False
     fit: str | None = None
     channels: int | None = None
+
+    def chosen_recipe(self) -> Recipe:
+        """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule, or one is given twice."""
+        return chosen_recipe(self.recipe, self.set, self._values())
+
+    def _values(self) -> dict[str, Any]:
+        """Values of the recipe's fields that have options of their own; None for those that are not given."""
+        return {"epochs": self.epochs, "flip": False if self.no_flip else None}
 
 
 @dataclass(frozen=True)
@@ -85,18 +97,9 @@ class TrainingOptions(ShortTraining):
     compile: bool = False
     activation: str | None = None
 
-    def chosen_recipe(self) -> Recipe:
-        """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule."""
-        recipe = load_recipe(self.recipe).shortened(self.epochs)
-        flip = False if self.no_flip else None
-        return recipe.with_values(
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            flip=flip,
-            keep=self.keep,
-            patience=self.patience,
-            freeze_epochs=self.freeze_epochs,
-        )
+    def _values(self) -> dict[str, Any]:
+        names = ("batch", "learning_rate", "keep", "patience", "freeze_epochs")
+        return {**super()._values(), **{name: getattr(self, name) for name in names}}
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ from nas.studies.trainings import StudyKind
 from search_spaces.errors import MnasError
 
 # Options of a training that are the same for all networks.
-SHARED = ("recipe", "epochs", "resolution", "width", "activation", "no_flip", "fit", "channels", "batch",
-          "learning_rate", "keep", "patience", "memory")  # fmt: skip
+SHARED = (
+    *("recipe", "set", "epochs", "resolution", "width", "activation", "no_flip", "fit", "channels"),
+    *("batch", "learning_rate", "keep", "patience", "memory"),
+)
 
 
 def add_trainings(

@@ -20,7 +20,8 @@ from baselines.training.data.decoding import check_channels
 from baselines.training.data.fit import CROP, FITS, PAD, SQUASH
 from baselines.training.data.mirrors import flip_lines
 from baselines.training.data.sources import ImageData, load_data, located_data, stratified
-from baselines.training.recipe import Recipe, check_augmentation, load_recipe
+from baselines.training.recipe import Recipe, check_augmentation
+from baselines.training.recipe_files import DEFAULT, changes_of, is_packaged
 from baselines.training.settings import MAX_THREADS, ShortTraining, check_installed, side_of
 from nas.evaluators.base import Evaluator, Metrics, check_architecture
 from search_spaces import Architecture, FieldError, MnasError
@@ -70,8 +71,13 @@ class Proxy(ProxyOptions):
     def __post_init__(self) -> None:
         if not self.data:
             raise FieldError("data", "missing; expected a folder of images (docs/training.md)")
-        check_augmentation(load_recipe(self.recipe), self.channels or RGB)
+        recipe = self.chosen_recipe()
+        check_augmentation(recipe, self.channels or RGB)
         check_channels(self.channels or RGB)
+        if not is_packaged(self.recipe):  # a file may change or be gone when a run is resumed
+            own = {"recipe": DEFAULT, "set": changes_of(recipe, DEFAULT), "epochs": None, "no_flip": False}
+            for name, value in own.items():
+                object.__setattr__(self, name, value)
         if self.fit is not None:
             check_name("fit", self.fit, FITS)
         bounds = {"epochs": (1, 100_000), "resolution": (8, 4096), "images": (2, 10**9)}
@@ -91,7 +97,7 @@ class Proxy(ProxyOptions):
             for item in fields(self)
             if item.name != "data" and (value := getattr(self, item.name)) != item.default
         }
-        query = f"?{urlencode(given)}" if given else ""
+        query = f"?{urlencode(given, doseq=True)}" if given else ""
         return f"{PREFIX}{quote(self.data, safe='/:. ~+,=')}{query}"
 
 
@@ -117,6 +123,9 @@ def proxy_of(name: str) -> Proxy:
     values: dict[str, object] = {"data": unquote(path)}
     known = [item.name for item in fields(Proxy)]
     for key, text in parse_qsl(query, keep_blank_values=True):
+        if key == "set":
+            values[key] = (*values.get(key, ()), text)  # type: ignore[misc]
+            continue
         if key not in known or key in values:
             raise unknown_name("part of the proxy", key, known)
         try:
@@ -167,8 +176,7 @@ class ProxyTraining(Evaluator):
     @property
     def recipe(self) -> Recipe:
         """The recipe of every training."""
-        recipe = load_recipe(self._proxy.recipe).shortened(self._proxy.epochs)
-        return recipe.with_values(flip=False if self._proxy.no_flip else None)
+        return self._proxy.chosen_recipe()
 
     @cached_property
     def data(self) -> ImageData:

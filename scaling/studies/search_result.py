@@ -11,6 +11,7 @@ import numpy as np
 
 from baselines.text import command
 from baselines.training.folder import read_training
+from baselines.training.recipe_files import recipe_options
 from baselines.training.settings import TrainingSettings
 from nas.studies.contestants import Judged
 from nas.studies.trainings import StudyKind, judged_in
@@ -120,8 +121,7 @@ class CoefficientSearch:
             return None
         words = ("--alpha", f"{alpha:g}", "--beta", f"{beta:g}", "--gamma", f"{gamma:g}", "--macs", "1x,2x,4x")
         trained = ("--data", self.settings.data, "--resolution", str(baseline.resolution))
-        epochs = ("--epochs", str(self.settings.recipe.epochs))
-        return command("family", str(file), *words, "--train", *trained, *epochs)
+        return command("family", str(file), *words, "--train", *trained, *recipe_options(self.settings.recipe))
 
     @property
     def best(self) -> Entry:

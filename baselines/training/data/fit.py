@@ -97,8 +97,15 @@ def evaluation_view(size: Sequence[int], fit: str, side: int) -> View:
     return View(_centre(size, 1 if max(size) <= WHOLE_SIDE else side / (side + 32)), (0, 0, side, side))
 
 
-def random_view(size: Sequence[int], fit: str, side: int, rng: np.random.Generator) -> View:
-    """A random area of an image to train on: 8 to 100 % of it, with an aspect ratio of 3/4 to 4/3.
+def random_view(
+    size: Sequence[int],
+    fit: str,
+    side: int,
+    rng: np.random.Generator,
+    scale: Sequence[float] = (0.08, 1.0),
+    ratio: Sequence[float] = (3 / 4, 4 / 3),
+) -> View:
+    """A random area of an image to train on.
 
     For images that are padded or squashed, that is the ratio to the whole image's, and the area is drawn where the
     whole image would be: so every part of an image is seen, at the shape that it has in evaluation. If none of ten
@@ -107,11 +114,12 @@ def random_view(size: Sequence[int], fit: str, side: int, rng: np.random.Generat
     Args:
         size, fit, side: as for `evaluation_view`.
         rng: random generator.
+        scale, ratio: least and largest share of the image, and width divided by height.
     """
     if fit == CROP:
-        return View(_random_area(size, rng) or _centre(size), (0, 0, side, side))
+        return View(_random_area(size, rng, scale, ratio) or _centre(size), (0, 0, side, side))
     height, width = size
-    left, top, right, bottom = _random_area((1, 1), rng) or (0, 0, 1, 1)
+    left, top, right, bottom = _random_area((1, 1), rng, scale, ratio) or (0, 0, 1, 1)
     area = (left * width, top * height, min(1, right) * width, min(1, bottom) * height)
     return View(area, _place(size, fit, side))
 
@@ -133,12 +141,15 @@ def _centre(size: Sequence[int], share: float = 1) -> Box:
     return left, top, left + part, top + part
 
 
-def _random_area(size: Sequence[int], rng: np.random.Generator) -> Box | None:
+def _random_area(
+    size: Sequence[int], rng: np.random.Generator, scale: Sequence[float], ratio: Sequence[float]
+) -> Box | None:
     """A random area (`random_view`); None if none of ten draws fits."""
     height, width = size
+    (least, most), (low, high) = scale, ratio
     for _ in range(10):
-        area, ratio = rng.uniform(0.08, 1.0) * height * width, float(np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))))
-        w, h = (area * ratio) ** 0.5, (area / ratio) ** 0.5
+        area, shape = rng.uniform(least, most) * height * width, float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        w, h = (area * shape) ** 0.5, (area / shape) ** 0.5
         if w <= width and h <= height:
             left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
             return left, top, left + w, top + h

@@ -66,7 +66,14 @@ def test_it_learns_and_repeats(data: ImageData) -> None:
     assert seen[-1].step == seen[-1].steps == first.steps == 3 * (len(data.train) // 16)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, replace(load_recipe("paper"), epochs=3, batch=16, warmup_epochs=1.0)])
+EVERYTHING = RECIPE.with_values(
+    optimizer="adamw", learning_rate=0.02, ema=0.9, mixup=0.2, cutmix=1.0, random_erasing=0.5, label_smoothing=0.1
+)
+
+
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, replace(load_recipe("paper"), epochs=3, batch=16, warmup_epochs=1.0), EVERYTHING]
+)
 def test_killed_and_resumed(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Recipe) -> None:
     """Killed in the middle of an epoch, with momentum, moving average and dropout: the final weights are the same."""
     monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)

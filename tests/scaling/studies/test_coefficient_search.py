@@ -128,11 +128,13 @@ def test_the_last_line_trains_a_family_of_the_same_baseline(
     assert following is not None
     assert f"Next: {following}" in capsys.readouterr().out
     words = shlex.split(following)[1:]
-    assert main([*words, "--macs", "3x,4x", "--seeds", "1", "--recipe", "proxy", "--batch", "16", "--out", "f"]) == 0
-    baseline = read_training(Path("s", f"{read_result(Path('s')).plan.candidates[0].name}-seed0"))[0]
-    trained = [read_training(folder)[0] for folder in Path("f").glob("*-seed0")]
+    assert main([*words, "--macs", "3x,4x", "--seeds", "1", "--out", "f"]) == 0
+    name = read_result(Path("s")).plan.candidates[0].name
+    baseline, settings = read_training(Path("s", f"{name}-seed0"))
+    trained = [read_training(folder) for folder in Path("f").glob("*-seed0")]
     assert len(trained) == 2
-    for found in trained:
+    for found, as_before in trained:
+        assert as_before.recipe == settings.recipe
         assert found.architecture.stem.stride == baseline.architecture.stem.stride  # type: ignore[union-attr]
         assert found.architecture.resolution == 16  # type: ignore[union-attr]
 
