@@ -41,7 +41,8 @@ class SameConv2d(nn.Conv2d):
     def _missing(self, side: int) -> int:
         """Pixels that a side lacks."""
         kernel_size, stride = self.kernel_size[0], self.stride[0]
-        return max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+        # Not -(-side // stride): ONNX rounds quotients towards zero, and not down.
+        return max(((side + stride - 1) // stride - 1) * stride + kernel_size - side, 0)
 
 
 class DepthwiseConv2d(nn.Conv2d):
