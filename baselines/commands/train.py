@@ -30,7 +30,7 @@ from baselines.training.settings import TrainingOptions, check_installed, networ
 from baselines.views import training as view
 from baselines.views.terminal import print_json, show
 from search_spaces import MnasError
-from search_spaces.architecture import ACTIVATIONS, RGB
+from search_spaces.architecture import ACTIVATIONS
 
 if TYPE_CHECKING:
     from baselines.comparators import Subject
@@ -136,6 +136,8 @@ def _planned(arguments: argparse.Namespace) -> tuple[ImageData, Subject, Trainin
     if arguments.out:
         check_empty(arguments.out)
     subject = load_subject(arguments.spec)
-    channels = subject.architecture.in_channels if isinstance(subject, BaselineSpec) else RGB
-    data = load_data(arguments.data, options.seed, fit=options.fit, channels=options.channels or channels)
+    channels = options.image_channels
+    if options.channels is None and isinstance(subject, BaselineSpec):
+        channels = subject.architecture.in_channels
+    data = load_data(arguments.data, options.seed, fit=options.fit, channels=channels)
     return data, *planned(subject, data, options)

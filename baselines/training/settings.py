@@ -48,6 +48,11 @@ class ShortTraining:
     fit: str | None = None
     channels: int | None = None
 
+    @property
+    def image_channels(self) -> int:
+        """Channels to read images with where the network does not say."""
+        return RGB if self.channels is None else self.channels
+
     def chosen_recipe(self) -> Recipe:
         """The recipe with the chosen values. Raises `MnasError` if a value breaks its rule, or one is given twice."""
         return chosen_recipe(self.recipe, self.set, self._values())

@@ -26,7 +26,7 @@ from baselines.training.settings import MAX_THREADS, ShortTraining, check_instal
 from nas.evaluators.base import Evaluator, Metrics, check_architecture
 from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.adaptation import adapted
-from search_spaces.architecture import RGB, check_int, check_name, check_number
+from search_spaces.architecture import check_int, check_name, check_number
 from search_spaces.errors import shorten, unknown_name
 from search_spaces.plugins import TRAIN_ON
 
@@ -72,8 +72,8 @@ class Proxy(ProxyOptions):
         if not self.data:
             raise FieldError("data", "missing; expected a folder of images (docs/training.md)")
         recipe = self.chosen_recipe()
-        check_augmentation(recipe, self.channels or RGB)
-        check_channels(self.channels or RGB)
+        check_augmentation(recipe, self.image_channels)
+        check_channels(self.image_channels)
         if not is_packaged(self.recipe):  # a file may change or be gone when a run is resumed
             own = {"recipe": DEFAULT, "set": changes_of(recipe, DEFAULT), "epochs": None, "no_flip": False}
             for name, value in own.items():
@@ -183,7 +183,7 @@ class ProxyTraining(Evaluator):
         """The images, the train part reduced to as many as the proxy asks for."""
         check_installed()
         fit = self._proxy.fit or (CROP if self._proxy.fingerprint else None)
-        loaded = load_data(self._proxy.data, fit=fit, channels=self._proxy.channels or RGB)
+        loaded = load_data(self._proxy.data, fit=fit, channels=self._proxy.image_channels)
         if self._proxy.fingerprint and not loaded.has(self._proxy.fingerprint):
             raise MnasError(
                 f"data: {self._proxy.data} has changed (fingerprint {loaded.fingerprint}, before "
@@ -252,7 +252,7 @@ def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
         MnasError: the data cannot be used, or an option breaks its rule.
     """
     proxy = Proxy(data=located_data(data), **asdict(options))
-    found = load_data(data, fit=proxy.fit, channels=proxy.channels or RGB)
+    found = load_data(data, fit=proxy.fit, channels=proxy.image_channels)
     evaluator = ProxyTraining(
         replace(proxy, fingerprint=found.fingerprint, fit=None if found.fit == CROP else found.fit)
     )

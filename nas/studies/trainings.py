@@ -28,7 +28,6 @@ from nas.record import exists
 from nas.studies.contestants import Judged, read_judged
 from nas.studies.engine import Call, Job
 from nas.studies.journal import StudyJournal, check_kind
-from search_spaces.architecture import RGB
 from search_spaces.errors import MnasError
 from search_spaces.serialization import from_dict, read_text
 
@@ -89,7 +88,7 @@ class StudyKind:
         execution_of(divided(execution or {}))  # raises if it breaks a rule
         check_installed()
         self.check_new(folder)
-        data = load_data(source, fit=options.fit, channels=options.channels or RGB)
+        data = load_data(source, fit=options.fit, channels=options.image_channels)
         if not len(data.test):
             raise MnasError(f"data: {source} has no test images; add a folder test, or use one folder to split")
         return data
