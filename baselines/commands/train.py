@@ -25,7 +25,7 @@ from baselines.training.folder import (
     read_training,
     trained_network,
 )
-from baselines.training.recipe import KEPT, PRECISIONS, RECIPES
+from baselines.training.recipe import BALANCES, KEPT, PRECISIONS, RECIPES
 from baselines.training.settings import TrainingOptions, check_installed, network_of
 from baselines.views import training as view
 from baselines.views.terminal import print_json, show
@@ -43,6 +43,7 @@ CHOICES = {
     "recipe": RECIPES,
     "fit": FITS,
     "keep": KEPT,
+    "balance": BALANCES,
     "precision": PRECISIONS,
     "activation": ACTIVATIONS,
     "weights_of": WEIGHTS_OF,

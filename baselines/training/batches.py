@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -73,10 +74,10 @@ class FileBatches:
         self._part, self._side, self._device, self._recipe, self._seed = part, side, device, recipe, seed
 
     def read(self, batches: Sequence[NDArray[np.int64]], first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `PackedBatches.read`; crops depend only on seed, step and image."""
+        """As `PackedBatches.read`; crops depend only on seed, step, image and how often it has occurred."""
         from torch.utils.data import DataLoader
 
-        keys = [[(int(index), first_step + place) for index in indices] for place, indices in enumerate(batches)]
+        keys = [_keys(indices, first_step + place) for place, indices in enumerate(batches)]
         readers = min(READERS, len(os.sched_getaffinity(0)), len(keys))
         loader: DataLoader[Any] = DataLoader(
             _Crops(self._part.images, self._part.fit, self._side, self._recipe, self._seed),  # type: ignore[arg-type]
@@ -99,8 +100,18 @@ class FileBatches:
             ) from None
 
 
+def _keys(indices: NDArray[np.int64], step: int) -> list[tuple[int, int, int]]:
+    """Index, step, and how often the index has already occurred in this batch."""
+    seen: Counter[int] = Counter()
+    keys = []
+    for index in indices.tolist():
+        keys.append((index, step, seen[index]))
+        seen[index] += 1
+    return keys
+
+
 class _Crops:
-    """Images decoded and drawn as squares, by (index, step)."""
+    """Images decoded and drawn as squares, by the keys of `_keys`."""
 
     def __init__(self, images: Images, fit: str, side: int, recipe: Recipe | None, seed: int) -> None:
         self._images, self._fit, self._side, self._recipe, self._seed = images, fit, side, recipe, seed
@@ -108,11 +119,11 @@ class _Crops:
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
-        index, step = key
+    def __getitem__(self, key: tuple[int, int, int]) -> Tensor:
+        index, step, occurred = key
         pixels = self._images[index]
         if self._recipe is not None and self._recipe.crop == "resize":
-            rng = np.random.default_rng((self._seed, step, index))
+            rng = np.random.default_rng((self._seed, step, index, *([occurred] if occurred else [])))
             scale, ratio = self._recipe.crop_scale, self._recipe.crop_ratio
             view = random_view(pixels.shape[:2], self._fit, self._side, rng, scale, ratio)
         else:

@@ -44,6 +44,17 @@ class Evaluation:
         pairs = zip(self.confusion.diagonal(), totals, strict=True)
         return [float(hit / total) if total else math.nan for hit, total in pairs]
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the recalls of the classes that have images."""
+        return float(np.nanmean(self.recall()))
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean of 2 TP / (2 TP + FP + FN) of the classes that have images or are predicted."""
+        seen = self.confusion.sum(0) + self.confusion.sum(1)  # 2 TP + FP + FN
+        return float((2 * self.confusion.diagonal()[seen > 0] / seen[seen > 0]).mean())
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         recall = [None if math.isnan(value) else value for value in self.recall()]
@@ -51,6 +62,8 @@ class Evaluation:
             "images": self.images,
             "top1": self.top1,
             "top1_interval": self.interval,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
             "top5": self.top5,
             "loss": self.loss,
             "recall": recall,

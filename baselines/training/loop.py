@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.comparators import Comparator
@@ -24,6 +26,7 @@ from baselines.training.augment import keep_normalisation, mixed, train_batch
 from baselines.training.batches import batches_of, epoch_order, step_seed
 from baselines.training.best import Best
 from baselines.training.checkpoint import Checkpoint
+from baselines.training.data.balance import balanced_order, class_weights
 from baselines.training.data.sources import ImageData
 from baselines.training.optimizer import make_optimizer
 from baselines.training.predict import accuracy_of
@@ -195,8 +198,13 @@ class _Training:
         module = _build(network, recipe, recompute=recompute)
         keep_normalisation(module, recipe)
         self.network: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mixes = bool(recipe.mixup or recipe.cutmix)
-        self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        weights = None
+        if recipe.balance == "weights":
+            weights = torch.from_numpy(class_weights(data.train.labels, len(data.classes))).float().to(self._device)
+        # With weights, torch divides the loss by their sum over a batch if it gets labels, but by the number of images
+        # if it gets shares of classes: only these add up over parts of a batch and over devices.
+        self._shares = bool(recipe.mixup or recipe.cutmix or weights is not None)
+        self._loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=recipe.label_smoothing)
         self._generator = torch.Generator()
         self._best = Best(recipe)
         self._step = 0
@@ -239,7 +247,7 @@ class _Training:
         while not ended:
             epoch, first = divmod(self._step, per_epoch)
             self._set_mode()
-            indices = epoch_order(self._seed, epoch, len(self._data.train))[: per_epoch * self._batch]
+            indices = self._order(epoch)[: per_epoch * self._batch]
             rows = indices.reshape(per_epoch, fabric.world_size, -1)[first:, fabric.global_rank]
             for pixels, labels in reader.read(list(rows), self._step):
                 loss, rate = self._train_on(pixels, labels)
@@ -268,6 +276,12 @@ class _Training:
             # Only the first device knows the accuracies.
             ended = fabric.broadcast(self._has_ended) if self._recipe.patience else self._has_ended
 
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Indices of the training images in the order of an epoch, the same on all devices."""
+        if self._recipe.balance == "sampler":
+            return balanced_order(self._seed, epoch, self._data.train.labels)
+        return epoch_order(self._seed, epoch, len(self._data.train))
+
     def _fail(self, problem: str) -> NoReturn:
         checkpoint = self._checkpoint
         hint = f"the last saved step is {checkpoint.step}" if checkpoint.is_enabled else "use a lower learning rate"
@@ -288,7 +302,7 @@ class _Training:
             defer_sync = number < len(pieces) and self._fabric.world_size > 1
             with self._fabric.no_backward_sync(self._model, enabled=defer_sync):
                 inputs, targets = train_batch(piece, self._device_recipe, self._side, self._generator), piece_labels
-                if self._mixes:
+                if self._shares:
                     classes = len(self._data.classes)
                     inputs, targets = mixed(inputs, piece_labels, self._recipe, classes, self._generator)
                 loss = self._loss(self._model(inputs), targets) * (len(piece_labels) / len(labels))

@@ -14,6 +14,7 @@ SCHEDULES = ("exponential", "cosine")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 CROPS = ("none", "pad", "resize")
 KEPT = ("last", "best")
+BALANCES = ("none", "weights", "sampler")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 NOTHING_TO_FREEZE = "freeze_epochs: there are no trained weights to keep; use --weights FILE, or 0"
 ARCHITECTURE_FIELDS = ("bn_momentum", "dropout", "drop_connect")
@@ -51,6 +52,8 @@ class Recipe:
         mixup, cutmix: both parameters of the beta distribution from which the share of a second image is drawn, which
             is blended in (arXiv 1710.09412) or pasted as a rectangle (arXiv 1905.04899); 0 for neither. With both,
             each image gets one of the two.
+        balance: ``weights``, which count all classes alike in the loss; ``sampler``, which shows all classes equally
+            often; or ``none``.
         mean, std: mean and standard deviation of red, green and blue as fractions of 255, which are subtracted from
             the input and divide it; evaluation does the same.
         clip_norm: largest norm of all gradients together; 0 disables clipping.
@@ -88,6 +91,7 @@ class Recipe:
     random_erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    balance: str = "none"
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
     clip_norm: float = 0.0
@@ -104,6 +108,7 @@ class Recipe:
         check_name("optimizer", self.optimizer, OPTIMIZERS)
         check_name("schedule", self.schedule, SCHEDULES)
         check_name("crop", self.crop, CROPS)
+        check_name("balance", self.balance, BALANCES)
         check_name("augmentation", self.augmentation, AUGMENTATIONS)
         check_number("learning_rate", self.learning_rate, 0, 100)
         check_number("warmup_epochs", self.warmup_epochs, 0, self.epochs)

@@ -37,6 +37,7 @@ class ShortTraining:
         no_flip: do not flip images left to right, as recipes do (IDX files of digits and letters never are).
         fit: how images that are not square become square (default: by their shapes).
         channels: channels to read images with, and of the network: 1 for grey, 3 for RGB, 4 for RGBA (default: 3).
+        balance: how classes with few images count (default: as the recipe says).
     """
 
     recipe: str = DEFAULT
@@ -47,6 +48,7 @@ class ShortTraining:
     no_flip: bool = False
     fit: str | None = None
     channels: int | None = None
+    balance: str | None = None
 
     @property
     def image_channels(self) -> int:
@@ -59,7 +61,7 @@ class ShortTraining:
 
     def _values(self) -> dict[str, Any]:
         """Values of the recipe's fields that have options of their own; None for those that are not given."""
-        return {"epochs": self.epochs, "flip": False if self.no_flip else None}
+        return {"epochs": self.epochs, "flip": False if self.no_flip else None, "balance": self.balance}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Number of classes to show, those with the lowest recall.
 SHOWN_CLASSES = 20
+# Five guesses are always right with this many classes or fewer.
+FEW = 5
 
 
 def text(found: Evaluation, name: str, data: ImageData, part: str, settings: TrainingSettings) -> list[RenderableType]:
@@ -40,11 +42,13 @@ def text(found: Evaluation, name: str, data: ImageData, part: str, settings: Tra
 
 
 def summary(found: Evaluation) -> str:
-    """Top-1 with its 95 % interval, top-5 and loss in one line."""
+    """Top-1 with its 95 % interval, other figures and loss in one line; top-5 says nothing about `FEW` classes."""
     low, high = found.interval
+    top5 = f"top-5 {points(found.top5)}, " if len(found.confusion) > FEW else ""
     return (
         f"top-1 {points(found.top1)} of {found.images:,} images (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
-        f"top-5 {points(found.top5)}, loss {found.loss:.4f}"
+        f"balanced accuracy {points(found.balanced_accuracy)}, macro-F1 {points(found.macro_f1)}, {top5}"
+        f"loss {found.loss:.4f}"
     )
 
 

@@ -12,7 +12,7 @@ from baselines.comparators import Subject, counts_of
 from baselines.notices import has_terminal, notices, say
 from baselines.spec import BaselineSpec
 from baselines.text import command, counted, macs_text, points
-from baselines.training.data.mirrors import flip_lines
+from baselines.training.data.balance import recipe_lines
 from baselines.training.settings import TrainingSettings, enlargement, network_of
 from baselines.views.evaluation import data_lines, skipped_lines, summary
 from baselines.views.terminal import Table, labelled, pointer
@@ -66,7 +66,7 @@ def started_text(
     return [
         labelled("Training", _network_text(subject)),
         *_stride_lines(subject),
-        *([*data_lines(data), *flip_lines(data, settings.recipe)] if data is not None else []),
+        *([*data_lines(data), *recipe_lines(data, settings.recipe)] if data is not None else []),
         f"{epochs}, {_batch_text(settings)}, seed {settings.seed}{threads}, into {folder}",
         *([f"{enlarged}."] if enlarged else []),
     ]
@@ -130,7 +130,7 @@ def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, da
         labelled("Training", _network_text(subject)),
         *_stride_lines(subject),
         *data_lines(data),
-        *flip_lines(data, settings.recipe),
+        *recipe_lines(data, settings.recipe),
         table,
         labelled("Plan:", _batch_text(settings)),
         f"The feature maps take {plan.measured:.2f} times the memory in the cost model, measured in two training steps."

@@ -19,6 +19,7 @@ from baselines.commands.options import (
 )
 from baselines.notices import say
 from baselines.training.data.fit import FITS
+from baselines.training.recipe import BALANCES
 from baselines.views.terminal import print_json, show
 from nas.controllers.registry import CONTROLLERS
 from nas.costs.metrics import COSTS
@@ -61,7 +62,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     proxy = parser.add_argument_group("training of --evaluator train")
     add_data(proxy)
-    add_options(proxy, ProxyOptions, choices={"fit": FITS})
+    add_options(proxy, ProxyOptions, choices={"fit": FITS, "balance": BALANCES})
     choices = {"executor": EXECUTORS}
     add_options(parser, Execution, title="where trials run", choices=choices, defaults=DEFAULTS)
     parser.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)

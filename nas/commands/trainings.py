@@ -12,7 +12,7 @@ from baselines.commands.options import add_data, add_options, add_place, given, 
 from baselines.commands.train import CHOICES
 from baselines.files import check_new, new_folder
 from baselines.notices import say
-from baselines.training.data.mirrors import flip_lines
+from baselines.training.data.balance import recipe_lines
 from baselines.training.data.sources import ImageData
 from baselines.training.settings import TrainingOptions
 from baselines.views.evaluation import data_lines, skipped_lines
@@ -22,7 +22,7 @@ from search_spaces.errors import MnasError
 
 # Options of a training that are the same for all networks.
 SHARED = (
-    *("recipe", "set", "epochs", "resolution", "width", "activation", "no_flip", "fit", "channels"),
+    *("recipe", "set", "epochs", "resolution", "width", "activation", "no_flip", "fit", "channels", "balance"),
     *("batch", "learning_rate", "keep", "patience", "memory"),
 )
 
@@ -93,7 +93,7 @@ def run_trainings(
         folder = arguments.out or new_folder(kind.words[0])
         data = create(folder, where)
         recipe = TrainingOptions(**given(arguments, TrainingOptions)).chosen_recipe()
-        for line in (*data_lines(data), *skipped_lines(data), *flip_lines(data, recipe)):
+        for line in (*data_lines(data), *skipped_lines(data), *recipe_lines(data, recipe)):
             say(f"mnas: {line}")
     try:
         found = run(folder, where)

@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from baselines.notices import say
 from baselines.text import OWN, Count, counted
+from baselines.training.data.balance import recipe_lines
 from baselines.training.data.decoding import check_channels
 from baselines.training.data.fit import CROP, FITS, PAD, SQUASH
-from baselines.training.data.mirrors import flip_lines
 from baselines.training.data.sources import ImageData, load_data, located_data, stratified
 from baselines.training.recipe import Recipe, check_augmentation
 from baselines.training.recipe_files import DEFAULT, changes_of, is_packaged
@@ -75,7 +75,13 @@ class Proxy(ProxyOptions):
         check_augmentation(recipe, self.image_channels)
         check_channels(self.image_channels)
         if not is_packaged(self.recipe):  # a file may change or be gone when a run is resumed
-            own = {"recipe": DEFAULT, "set": changes_of(recipe, DEFAULT), "epochs": None, "no_flip": False}
+            own = {
+                "recipe": DEFAULT,
+                "set": changes_of(recipe, DEFAULT),
+                "epochs": None,
+                "no_flip": False,
+                "balance": None,
+            }
             for name, value in own.items():
                 object.__setattr__(self, name, value)
         if self.fit is not None:
@@ -117,6 +123,7 @@ def proxy_of(name: str) -> Proxy:
         "width": float,
         "fingerprint": str,
         "fit": str,
+        "balance": str,
         "resolution": _resolution,
         "no_flip": _flag,
     }
@@ -256,6 +263,6 @@ def evaluator_of(data: str, options: ProxyOptions) -> ProxyTraining:
     evaluator = ProxyTraining(
         replace(proxy, fingerprint=found.fingerprint, fit=None if found.fit == CROP else found.fit)
     )
-    for line in (*([found.fit_note] if found.fit_note else []), *flip_lines(found, evaluator.recipe)):
+    for line in (*([found.fit_note] if found.fit_note else []), *recipe_lines(found, evaluator.recipe)):
         say(f"mnas: {line}")
     return evaluator
