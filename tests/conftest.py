@@ -23,6 +23,8 @@ settings.load_profile("mnas")
 
 # No test reaches the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Output is as wide as in a file, also where a terminal, or pytest in several processes, has a width.
+os.environ.pop("COLUMNS", None)
 
 # Other projects' networks, which `make test` installs there.
 PEERS = Path(__file__).resolve().parents[1] / ".peers"

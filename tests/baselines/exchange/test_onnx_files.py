@@ -78,8 +78,13 @@ DAMAGED: dict[str, list[tuple[str, str]]] = {
         ("1e9", "is not"),
     ],
     "fit": [("stretch", "'stretch'"), ("\x1b[2J", "fit")],
-    "mean": [("[0.5]", "three numbers"), ("[NaN, 0, 0]", "three numbers"), ('["0", 0, 0]', "not a number")],
-    "std": [("[0, 1, 1]", "three numbers"), ("[1, 1, Infinity]", "three numbers"), ("[1, 1, 1e400]", "three numbers")],
+    "mean": [
+        ("[0.5]", "other channels than the mean"),
+        ("[0, 0]", "each channel"),
+        ("[NaN, 0, 0]", "each channel"),
+        ('["0", 0, 0]', "not a number"),
+    ],
+    "std": [("[0, 1, 1]", "each channel"), ("[1, 1, Infinity]", "each channel"), ("[1, 1, 1e400]", "each channel")],
 }
 
 
