@@ -36,14 +36,14 @@ evaluator = Slow
 """
 CONTROLLERS = ("random", "bayesian", "reinforce")
 # Their replays take longer.
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "nni:regularized-evolution", "optuna:tpe")]
+LONGER = [pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "nni:regularized-evolution", "optuna:tpe")]
 
 
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "nas", "search", *arguments]
 
 
-@pytest.mark.parametrize("controller", [*CONTROLLERS, *SLOW])
+@pytest.mark.parametrize("controller", [*CONTROLLERS, *LONGER])
 def test_killed_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, controller: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "slow.py").write_text(SLOW)
@@ -96,7 +96,7 @@ def half(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("controller", [*CONTROLLERS, *SLOW])
+@pytest.mark.parametrize("controller", [*CONTROLLERS, *LONGER])
 def test_a_run_made_longer_equals_one_as_long_at_once(controller: str, tmp_path: Path) -> None:
     """Also if it was made longer more than once within a batch."""
     total = 75
