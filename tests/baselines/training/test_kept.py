@@ -306,7 +306,7 @@ def test_maps_are_drawn_over_the_whole_image(shape: tuple[int, int]) -> None:
         assert lines[: CELL // 12].mean() > 3 * lines[CELL // 3 :].mean()
 
 
-@pytest.mark.parametrize("fit", [None, "pad", "crop"])
+@pytest.mark.parametrize("fit", [None, *(pytest.param(fit, marks=pytest.mark.slow) for fit in ("pad", "crop"))])
 @pytest.mark.parametrize("shape", [(64, 16), (16, 64)])
 def test_classes_that_the_ends_tell_apart_are_learned(shape: tuple[int, int], fit: str | None) -> None:
     """IDX files here, which are read without other processes; only where images are cropped, it is left to chance."""

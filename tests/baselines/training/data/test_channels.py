@@ -202,7 +202,10 @@ def write_large(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("write", "channels"),
-    [(write_idx, 1), (write_idx, 4), (write_folders, 1), (write_alpha, 4), (write_large, 1), (write_large, 4)],
+    [
+        *((write_idx, 1), (write_folders, 1), (write_alpha, 4)),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((write_idx, 4), (write_large, 1), (write_large, 4))),
+    ],
 )
 def test_a_training(
     place: Path, capsys: pytest.CaptureFixture[str], write: Callable[[Path], Path], channels: int
