@@ -384,7 +384,7 @@ def ray(_: int) -> None:
             folder = Path(place, "driver")
             process = _started(["search", *options, "--out", str(folder)], variables, folder, 100)
             process.kill()
-            process.wait()
+            process.communicate()  # which closes its output
             time.sleep(5)
             left = [each for each in psutil.process_iter(["cmdline"]) if _works_for(each, folder)]
             resumed = command("search", "--resume", str(folder), "--allow-code")
