@@ -59,7 +59,7 @@ def build_features(
         output_stride: as for `build_network`. The maps are as many as without it, but not smaller.
 
     Raises:
-        FieldError: there is no map of an index, or the output stride is not one of `OUTPUT_STRIDES`.
+        FieldError: an index names no map, or the output stride is not one of `OUTPUT_STRIDES`.
     """
     features = FeatureNetwork(architecture, out_indices, output_stride)
     features.apply(initialise)
@@ -173,7 +173,7 @@ class Network(nn.Module):
                 architecture, which always has classes, stays as it is.
 
         Raises:
-            FieldError: this is no number of classes.
+            FieldError: the number is not an integer, or out of range.
         """
         check_int("num_classes", num_classes, 0, MAX_CLASSES)
         if num_classes == 0:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from baselines.commands.options import add_json
 from baselines.training.data.folders import PARTS
-from baselines.training.data.sources import load_for_evaluation
-from baselines.training.folder import course_of, load_training_data, trained_network
+from baselines.training.folder import course_of, load_other_data, load_training_data, trained_network
 from baselines.training.settings import network_of
 from baselines.views import evaluation as view
 from baselines.views.terminal import print_json, show
@@ -36,18 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.part not in PARTS:
         raise unknown_name("part", arguments.part, PARTS)
     subject, settings, network = trained_network(arguments.folder, raw=arguments.raw)
-    if arguments.data:
-        data = load_for_evaluation(
-            arguments.data,
-            settings.classes,
-            settings.fingerprint,
-            settings.seed,
-            arguments.part,
-            settings.fit,
-            settings.channels,
-        )
-    else:
-        data = load_training_data(settings)
+    other = arguments.data
+    data = load_other_data(other, settings, arguments.part) if other else load_training_data(settings)
     found = evaluate(network, getattr(data, arguments.part), network_of(subject).resolution, at_once=settings.at_once)
     course = course_of(arguments.folder, settings) if settings.recipe.keep == "best" else None
     epoch = course and (course.epochs if arguments.raw else course.kept)

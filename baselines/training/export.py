@@ -21,8 +21,8 @@ from baselines.registry import load
 from baselines.training.augment import inputs_of, keep_normalisation, resized
 from baselines.training.batches import batches_of
 from baselines.training.classify import signature_of
-from baselines.training.data.sources import ImageData, Part, load_data, load_for_evaluation, stratified
-from baselines.training.folder import is_training, load_training_data, read_training, trained_network
+from baselines.training.data.sources import ImageData, Part, load_data, stratified
+from baselines.training.folder import is_training, load_other_data, load_training_data, read_training, trained_network
 from baselines.training.predict import logits_of
 from baselines.training.settings import TrainingSettings, network_of
 from search_spaces.errors import MnasError
@@ -239,7 +239,7 @@ def _data(source: Source, calibrate: str | None) -> ImageData:
         return load_data(calibrate)
     if calibrate is None:
         return load_training_data(settings)
-    return load_for_evaluation(calibrate, settings.classes, settings.fingerprint, settings.seed, "test", settings.fit)
+    return load_other_data(calibrate, settings)
 
 
 def _source(spec: str, weights: Path | None, weights_of: str | None, *, keep_classifier: bool) -> Source:

@@ -27,7 +27,7 @@ from baselines.memory import give_back_maps
 from baselines.owner import lock
 from baselines.spec import BaselineSpec, read_spec, write_spec
 from baselines.text import command
-from baselines.training.data.sources import ImageData, load_data, located_data
+from baselines.training.data.sources import ImageData, load_data, load_for_evaluation, located_data
 from baselines.training.settings import TrainingSettings, network_of
 from search_spaces.architecture import Architecture
 from search_spaces.errors import MnasError, shorten
@@ -255,6 +255,12 @@ def _network_of_weights(file: Path) -> tuple[Architecture | None, tuple[str, ...
     subject, settings = read_training(file.parent)
     network = network_of(subject)
     return (None if isinstance(network, Comparator) else network), settings.classes
+
+
+def load_other_data(source: str, settings: TrainingSettings, part: str = "test") -> ImageData:
+    """Load other images for the network of a training, read as its own are; see `load_for_evaluation`."""
+    about = settings.classes, settings.fingerprint, settings.seed
+    return load_for_evaluation(source, *about, part, settings.fit, settings.channels)
 
 
 def load_training_data(settings: TrainingSettings) -> ImageData:
