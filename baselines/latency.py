@@ -216,22 +216,18 @@ def _prepare(subject: Subject, protocol: Protocol, device: Any, folder: Path) ->
     """A function that runs a subject once."""
     import torch
 
-    from baselines.exchange.runtimes import in_channels_of
+    from baselines.exchange.runtimes import export_onnx, in_channels_of
 
     network = subject.network.eval()
     side = subject.resolution
     shape = protocol.batch, in_channels_of(network), side, side
     if protocol.runtime == "onnxruntime":
-        from baselines.exchange.runtimes import export_onnx
+        from baselines.exchange.onnx_files import session_of
 
         file = folder / f"{len(list(folder.iterdir()))}.onnx"
         with torch.inference_mode(False):
             export_onnx(network, side, file)
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = protocol.threads, 1
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = session_of(str(file), file, protocol.threads)
         pixels = torch.randn(shape).numpy()
         return lambda: session.run(None, {"images": pixels})
     network = network.to(device)

@@ -19,12 +19,13 @@ MAX_BYTES = 2**31
 _FATAL = 4
 
 
-def session_of(content: bytes | str, file: object) -> Any:
-    """A session of onnxruntime on the CPU, with as many threads as torch.
+def session_of(content: bytes | str, file: object, threads: int | None = None) -> Any:
+    """A session of onnxruntime on the CPU.
 
     Args:
         content: the file's content, or its path.
         file: the file's path, for messages.
+        threads: number of threads; by default as many as torch has.
 
     Raises:
         MnasError: onnxruntime is not installed, or cannot read the file.
@@ -37,7 +38,7 @@ def session_of(content: bytes | str, file: object) -> Any:
         raise not_installed("onnx", "onnxruntime", "onnx") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL  # its log would print names from the file
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads or torch.get_num_threads(), 1
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # many kinds, none of which is public

@@ -90,7 +90,7 @@ def read_folders(folder: Path) -> ClassFolders:
             (file, label)
             for label, name in enumerate(classes)
             if (root / name).is_dir()
-            for file in sorted(_images(root, name, aside), key=lambda file: file.split(os.sep))
+            for file in _sorted_images(root, name, aside)
         ]
         if not files[part] and root != first:
             raise MnasError(f"data: {root} has no images; add some or remove the folder")
@@ -107,7 +107,7 @@ def images_below(folder: Path) -> tuple[list[str], tuple[str, ...]]:
     """
     aside = _Aside(folder)
     try:
-        found = sorted(_images(folder, "", aside), key=lambda file: file.split(os.sep))
+        found = _sorted_images(folder, "", aside)
     except OSError as error:
         raise MnasError(f"images: {error.filename} cannot be read ({error.strerror}); change its permissions") from None
     return found, aside.lines()
@@ -201,6 +201,11 @@ class _Aside:
     def lines(self) -> tuple[str, ...]:
         """A line for each reason."""
         return tuple(f"{counted(count, 'file')} {reason}" for reason, count in self._counts.most_common())
+
+
+def _sorted_images(root: Path, inside: str, aside: _Aside) -> list[str]:
+    """The files of `_images`, folder by folder."""
+    return sorted(_images(root, inside, aside), key=lambda file: file.split(os.sep))
 
 
 def _images(root: Path, inside: str, aside: _Aside, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:

@@ -182,7 +182,7 @@ def parts_of(found: LibrarySet, source: str, splits: Iterable[str]) -> dict[str,
         else:
             chosen[part] = split
     if "train" in chosen:
-        found.aside += [f"the part {one_line(split, 30)}, which is none of train, val and test" for split in others]
+        found.aside += [f"the part {one_line(split, 30)}, which is not train, val or test" for split in others]
         return {part: chosen[part] for part in PARTS if part in chosen}
     if len(splits) == 1:
         found.notes.append(f"the only part, {one_line(splits[0], 30)}, is divided into train, val and test")

@@ -16,9 +16,21 @@ from baselines.spec import BaselineSpec, Provenance
 from baselines.training.folder import WEIGHTS, create_training
 from baselines.training.recipe import load_recipe
 from baselines.training.settings import TrainingSettings
-from search_spaces import Architecture
+from search_spaces import Architecture, ConvLayer, MBConv, Stage
 from search_spaces.adaptation import adapted
 from search_spaces.network import build_network
+
+# A network that is trained in a second.
+TINY = Architecture(
+    resolution=16,
+    num_classes=3,
+    stem=ConvLayer(8, 3, 1),
+    stages=(Stage(MBConv(3, 2, 0.25), 8, 2, 2),),
+    head=ConvLayer(16, 1, 1),
+    activation="swish",
+    dropout=0.1,
+    drop_connect=0.2,
+)
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
 

@@ -19,21 +19,12 @@ from baselines.training.folder import HISTORY, RAW_WEIGHTS, SETTINGS, WEIGHTS, r
 from baselines.training.loop import BACKBONE, train
 from baselines.training.recipe import Recipe, load_recipe
 from nas.__main__ import main
-from search_spaces import Architecture, ConvLayer, FieldError, MBConv, MnasError, Stage
+from search_spaces import FieldError, MnasError
 from search_spaces.network import build_network
-from tests.baselines.training.images import write_folders
+from tests.baselines.training.images import TINY, write_folders
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
 
-TINY = Architecture(
-    resolution=16,
-    num_classes=3,
-    stem=ConvLayer(8, 3, 1),
-    stages=(Stage(MBConv(3, 2, 0.25), 8, 2, 2),),
-    head=ConvLayer(16, 1, 1),
-    dropout=0.1,
-    drop_connect=0.2,
-)
 RECIPE = load_recipe("proxy").with_values(epochs=6, batch=32)
 
 

@@ -18,22 +18,12 @@ from baselines.training.data.sources import ImageData, load_data
 from baselines.training.loop import Progress, train
 from baselines.training.predict import accuracy_of, logits_of
 from baselines.training.recipe import Recipe, load_recipe
-from search_spaces import Architecture, ConvLayer, MBConv, MnasError, Stage
+from search_spaces import ConvLayer, MnasError
 from search_spaces.network import build_network
-from tests.baselines.training.images import pixels, write_folders
+from tests.baselines.training.images import TINY, pixels, write_folders
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
 
-TINY = Architecture(
-    resolution=16,
-    num_classes=3,
-    stem=ConvLayer(8, 3, 1),
-    stages=(Stage(MBConv(3, 2, 0.25), 8, 2, 2),),
-    head=ConvLayer(16, 1, 1),
-    activation="swish",
-    dropout=0.1,
-    drop_connect=0.2,
-)
 RECIPE = load_recipe("proxy").with_values(epochs=3, batch=16)
 CPU = torch.device("cpu")
 

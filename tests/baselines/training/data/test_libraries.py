@@ -88,8 +88,8 @@ def saved(root: Path, datasets: Any, parts: dict[str, list[Any]], names: list[st
         ({"Training": 30, "Testing": 6}, (27, 3, 6), ""),
         ({"full": 30}, (24, 3, 3), "the only part, full, is divided"),
         ({"test": 30}, (24, 3, 3), "the only part, test, is divided"),
-        ({"train": 30, "extra": 9}, (27, 3, 0), "the part extra, which is none of"),
-        ({"train": 30, "validation": 9, "dev": 6}, (30, 9, 0), "the part dev, which is none of"),
+        ({"train": 30, "extra": 9}, (27, 3, 0), "the part extra, which is not train, val or test"),
+        ({"train": 30, "validation": 9, "dev": 6}, (30, 9, 0), "the part dev, which is not train, val or test"),
     ],
 )
 def test_parts_of_any_name(
