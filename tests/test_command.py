@@ -489,6 +489,7 @@ def test_export_and_import(capsys: pytest.CaptureFixture[str], name: str) -> Non
     assert not Path("specs/other.yaml").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workplace")
 def test_export_for_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
     import onnxruntime

@@ -62,6 +62,7 @@ def test_workers_on_ray(mnas: list[str]) -> None:
     run(mnas, *SEARCH, "ray", "--workers", "1")
 
 
+@pytest.mark.slow
 def test_readers_of_images(mnas: list[str]) -> None:
     pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
     write_folders(Path("images"), count=12, side=150)

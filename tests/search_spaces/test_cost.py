@@ -92,7 +92,7 @@ def test_any_architecture_against_torch(architecture: Architecture) -> None:
     assert cost.params == module_params(architecture)
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_random_members_against_torch(space: StageSpace, count: int) -> None:
     rows = space.sample_indices(np.random.default_rng(0), count)
     for architecture in space.decode_indices(rows):

@@ -132,6 +132,7 @@ def test_the_peak_of_a_step(name: str, recompute: bool) -> None:
     assert measured / 4 == pytest.approx(memory.recomputing if recompute else memory.training, rel=0.15)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(architectures)
 def test_any_architecture(architecture: Architecture) -> None:

@@ -211,6 +211,7 @@ def signature(state: State, names: dict[str, str] | None = None) -> frozenset[tu
     return frozenset((named(name), tuple(tensor.shape)) for name, tensor in state.items())
 
 
+@pytest.mark.slow
 def test_every_network_of_timm_that_looks_like_ours_is_known(torchvision: Any, tmp_path: Path) -> None:
     """All networks of timm with the names and shapes of a spec: what differs in them is what is said on loading."""
     timm = pytest.importorskip("timm")

@@ -280,6 +280,7 @@ def test_trainings_of_earlier_versions_open(images: Path, capsys: pytest.Capture
     assert "epoch" not in json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_several_devices(images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """All devices end after the same epoch, freeze the same epochs, and get the weights of two parts."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

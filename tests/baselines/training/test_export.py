@@ -97,6 +97,7 @@ def test_what_cannot_be_exported(
     assert set(Path().iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_network_of_torchvision(workplace: Path, torchvision: Any) -> None:
     subject = load_comparator("torchvision:mobilenet_v3_small").adapted(32, 3)
     torch.manual_seed(1)
@@ -180,7 +181,7 @@ def test_int8_is_integers_for_each_channel_and_smaller(workplace: Path) -> None:
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (40, 64), (57, 33), (96, 41)])
-@pytest.mark.parametrize("name", ["mnasnet_small", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["mnasnet_small", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)])
 def test_images_of_any_size(tmp_path: Path, name: str, sides: tuple[int, int]) -> None:
     """One file for each network, which the sizes share."""
     file = _dynamic(tmp_path.parent, name)

@@ -88,7 +88,7 @@ def weights_in(folder: str | Path) -> dict[str, bytes]:
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow), 5])
 def test_the_number_of_threads_is_that_of_the_training(threads: int) -> None:
     """Whatever torch would use here, and however many cores there are."""
     data = load_data(str(write_folders(Path("images"), count=40)))

@@ -95,6 +95,7 @@ def test_killed_at_the_last_moment(images: Path, capsys: pytest.CaptureFixture[s
     assert not Path("t", CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_variables_of_a_cluster_scheduler_are_ignored(images: Path) -> None:
     """SLURM's environment variables do not change the number of processes."""
     scheduler = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "3", "SLURM_LOCALID": "3"}

@@ -211,6 +211,7 @@ def test_recomputed_blocks_change_nothing(data: ImageData) -> None:
     assert same(weights(kept.network), weights(again.network))
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 

@@ -106,6 +106,7 @@ def test_a_loss_that_is_not_a_number_stops_all_devices(images: str) -> None:
     assert not Path("t", CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_gives_one_line(images: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--recipe", "proxy", "--epochs", "2", "--width", "0.2", "--devices", "2", "--out", "t")
     assert main(["train", "efficientnet_b0", "--data", images, *options, "--batch", "15"]) == 2

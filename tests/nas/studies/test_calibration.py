@@ -86,6 +86,7 @@ def written(folder: Path) -> int:
     return total
 
 
+@pytest.mark.slow
 def test_killed_while_calibrating_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

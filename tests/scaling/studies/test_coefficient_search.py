@@ -105,7 +105,10 @@ def test_a_search_trains_each_candidate_at_its_own_resolution(images: str, capsy
     assert "each network at its own resolution" in shown
 
 
-@pytest.mark.parametrize(("depths", "widths", "target"), [("1", "0.6,0.7,0.8", "macs=0.7x"), ("1,5", "1", "macs=4.5x")])
+@pytest.mark.parametrize(
+    ("depths", "widths", "target"),
+    [("1", "0.6,0.7,0.8", "macs=0.7x"), pytest.param("1,5", "1", "macs=4.5x", marks=pytest.mark.slow)],
+)
 def test_no_family_grows_by_less_than_the_baseline_or_by_too_much(
     images: str, instant: dict[str, float], depths: str, widths: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,7 +159,7 @@ def test_killed_and_resumed_with_workers(images: str, capsys: pytest.CaptureFixt
         assert journal.execution.workers == 2  # as at its start
 
 
-@pytest.mark.parametrize("stop", [1, 7, 11, 13])
+@pytest.mark.parametrize("stop", [*(pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 11, 13)), 7])
 def test_interrupted_and_resumed(
     images: str, instant: dict[str, float], stop: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

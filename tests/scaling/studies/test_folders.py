@@ -48,7 +48,7 @@ def study(kind: str, images: str, out: str) -> Any:
     return scaling.search_coefficients("mnasnet_small", data=images, grid=grid, rule=rule, options=OPTIONS, out=out)
 
 
-@pytest.mark.parametrize("kind", ["ablate", "family", "search"])
+@pytest.mark.parametrize("kind", ["ablate", "family", pytest.param("search", marks=pytest.mark.slow)])
 def test_a_study_is_resumed_by_its_folder(kind: str, images: str, stops: list[int]) -> None:
     whole = study(kind, images, "run-one")
     stops.append(len(list(Path("run-one").glob("*-seed*"))) + 2)

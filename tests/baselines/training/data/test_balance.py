@@ -111,7 +111,7 @@ def test_a_line_where_a_class_is_rare(images: str, balance: str, capsys: pytest.
     assert balance_lines(replace(data, train=data.train.take(rest)), recipe) == []
 
 
-@pytest.mark.parametrize("balance", ["weights", "sampler"])
+@pytest.mark.parametrize("balance", ["weights", pytest.param("sampler", marks=pytest.mark.slow)])
 def test_two_devices_give_the_weights_of_two_parts(images: str, balance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without random draws, gradients averaged over processes equal gradients summed over micro-batches."""
     from safetensors.numpy import load_file

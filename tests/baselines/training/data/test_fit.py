@@ -182,6 +182,7 @@ def pieces(data: ImageData, side: int = 32) -> NDArray[np.uint8]:
     return resized(batch, side).numpy()
 
 
+@pytest.mark.slow
 def test_the_fit_of_data_reaches_the_network(tmp_path: Path) -> None:
     source = write(tmp_path / "wide", [(96, 24)])
     seen = {fit: pieces(load_data(source, fit=fit)) for fit in FITS}
