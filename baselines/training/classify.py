@@ -73,14 +73,14 @@ class Predictions:
 
 def predict(
     network: str | Path | Classifier,
-    images: Iterable[str | Path],
+    images: str | Path | Iterable[str | Path],
     watch: Callable[[int, int], None] = lambda count, total: None,
 ) -> Predictions:
     """Classify images as an evaluation does: by one view of each, as it was in the training.
 
     Args:
         network: folder of a training, an ONNX file that was exported from one, or what `open_classifier` returns.
-        images: image files, and folders, in which images are found at any depth.
+        images: one or several image files and folders; in folders, images are found at any depth.
         watch: function that is called after each batch, with the number of its images and of all images.
 
     Raises:
@@ -158,11 +158,11 @@ def probabilities_of(classifier: Classifier, pixels: Pixels) -> NDArray[np.float
     return found
 
 
-def image_files(images: Iterable[str | Path]) -> tuple[list[str], tuple[str, ...]]:
+def image_files(images: str | Path | Iterable[str | Path]) -> tuple[list[str], tuple[str, ...]]:
     """The files of `predict`, and what was left aside and why. Raises `MnasError` if there are none."""
     files: list[str] = []
     aside: list[str] = []
-    places = list(map(str, images))
+    places = list(map(str, [images] if isinstance(images, str | Path) else images))
     for place in places:
         if os.path.isdir(place):
             below, beside = images_below(Path(place))

@@ -56,19 +56,22 @@ def small(architecture: Architecture) -> Architecture:
     return replace(architecture, stages=architecture.stages[:3])
 
 
-def write_training(folder: Path, side: int = 32, fit: str = "crop", classes: tuple[str, ...] = tuple(COLOURS)) -> Path:
+def write_training(
+    folder: Path, side: int = 32, fit: str = "crop", classes: tuple[str, ...] = tuple(COLOURS), channels: int = 3
+) -> Path:
     """Write the folder of a training of a small network that has ended, whose random weights tell images apart."""
     torch.manual_seed(0)
     architecture = adapted(small(load("mnasnet_small").architecture), side, len(classes), 0.5)
+    architecture = replace(architecture, in_channels=channels)
     network = build_network(architecture)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # statistics are the mean over batches, as if it had learned them
     with torch.no_grad():
-        network.train()(torch.randn(32, 3, side, side))
+        network.train()(torch.randn(32, channels, side, side))
         assert isinstance(network.classifier, torch.nn.Linear)
         network.classifier.weight.normal_(0, 1)
-    settings = TrainingSettings("images", load_recipe("proxy"), classes=classes, fit=fit)
+    settings = TrainingSettings("images", load_recipe("proxy"), classes=classes, fit=fit, channels=channels)
     create_training(folder, BaselineSpec("tiny", architecture, Provenance("a test")), settings)
     save_weights(network, folder / WEIGHTS)
     return folder

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import baselines
 from baselines.text import FORMULA, as_written
@@ -82,6 +82,24 @@ def test_an_exported_file_predicts_what_the_folder_does(images: list[Path], tmp_
     assert (one.network, one.classes, one.files) == (other.network, other.classes, other.files)
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
     assert open_classifier(folder).signature == open_classifier(tmp_path / "net.onnx").signature
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_of_other_channels(images: list[Path], tmp_path: Path, channels: int) -> None:
+    """The folder and the exported file read images with the network's channels, as Pillow converts them."""
+    folder = write_training(tmp_path / "t", channels=channels)
+    found = predict(folder, images)
+    converted = tmp_path / "converted"
+    converted.mkdir()
+    for file in images[:-1]:  # the last has 16 bits, which Pillow converts otherwise
+        with Image.open(file) as image:
+            upright = ImageOps.exif_transpose(image)
+            upright.convert({1: "L", 4: "RGBA"}[channels]).save(converted / f"{file.stem}.png")
+    np.testing.assert_allclose(found.probabilities[:-1], predict(folder, converted).probabilities, atol=1e-6)
+    export_network(str(folder), "onnx", tmp_path / "net.onnx")
+    exported = predict(tmp_path / "net.onnx", images)
+    np.testing.assert_allclose(exported.probabilities, found.probabilities, atol=1e-5)
+    assert len(set(found.labels.tolist())) > 1
 
 
 def test_a_classifier_with_its_own_mean(images: list[Path], tmp_path: Path) -> None:

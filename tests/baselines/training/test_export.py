@@ -274,6 +274,18 @@ def test_other_images_without_parts_are_calibrated_and_judged_apart(workplace: P
     assert (found.measured.images, found.measured.source) == (12, "others")
 
 
+def test_calibration_reads_the_channels_of_the_network(workplace: Path) -> None:
+    folder = write_training(Path("t"), channels=1)
+    write_folders(Path("others"), count=8, seed=5)
+    found = export_network(
+        str(folder), "onnx", Path("net.onnx"), options=OnnxOptions(precision="int8"), calibrate="others"
+    )
+    assert found.measured is not None
+    assert found.measured.images == 12
+    session = onnxruntime.InferenceSession("net.onnx")
+    assert session.get_inputs()[0].shape[1:] == [1, 32, 32]
+
+
 @pytest.mark.parametrize(
     ("bounded", "precision", "advice"),
     [
