@@ -186,9 +186,9 @@ def machine(protocol: Protocol) -> str:
     name = torch.cuda.get_device_name(torch.device(protocol.device)) if on_gpu else _processor()
     runtime = f"PyTorch {torch.__version__}"
     if protocol.runtime == "onnxruntime":
-        import onnxruntime
+        from baselines.exchange.onnx_files import import_onnxruntime
 
-        runtime = f"ONNX Runtime {onnxruntime.__version__}"
+        runtime = f"ONNX Runtime {import_onnxruntime().__version__}"
     return f"{name}, {runtime}"
 
 

@@ -17,10 +17,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def in_new_process(code: str) -> str:
-    """What ``code`` prints, without the newline at the end."""
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.rstrip("\n")
+def in_new_process(code: str, **variables: str) -> str:
+    """What ``code`` prints, without the newline at the end, with further variables of its environment."""
+    command, where = [sys.executable, "-c", code], {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=where).stdout.rstrip("\n")
 
 
 def killed_when(arguments: Sequence[str], pattern: str, count: int, seconds: float = 120) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,19 @@ MAX_BYTES = 2**31
 _FATAL = 4
 
 
+def import_onnxruntime(module: str = "onnxruntime") -> Any:
+    """Import and return onnxruntime or a module of it, which would otherwise report to its maker over the network.
+
+    Raises:
+        MnasError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise not_installed("onnx", "onnxruntime", "onnx") from None
+
+
 def session_of(content: bytes | str, file: object, threads: int | None = None) -> Any:
     """A session of onnxruntime on the CPU.
 
@@ -32,10 +47,7 @@ def session_of(content: bytes | str, file: object, threads: int | None = None) -
     """
     import torch
 
-    try:
-        import onnxruntime
-    except ImportError:
-        raise not_installed("onnx", "onnxruntime", "onnx") from None
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL  # its log would print names from the file
     options.intra_op_num_threads, options.inter_op_num_threads = threads or torch.get_num_threads(), 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.exchange.onnx_files import import_onnxruntime
 from search_spaces.architecture import check_int, check_name
 from search_spaces.errors import MnasError, reason_of
 
@@ -86,19 +87,18 @@ def add_metadata(file: Path, entries: Mapping[str, str]) -> None:
 
 def _to_half(file: Path) -> None:
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    onnx.save(convert_float_to_float16(onnx.load(file), keep_io_types=True), file)
+    float16 = import_onnxruntime("onnxruntime.transformers.float16")
+    onnx.save(float16.convert_float_to_float16(onnx.load(file), keep_io_types=True), file)
 
 
 def _to_int8(file: Path, images: NDArray[np.float32] | None) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
+    quantization = import_onnxruntime("onnxruntime.quantization")
     if images is None or not len(images):
         raise MnasError("calibrate: int8 needs images; use --calibrate DATA, or export the folder of a training")
     batches = iter([images[start : start + _BATCH] for start in range(0, len(images), _BATCH)])
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def get_next(self) -> dict[str, Any] | None:
             batch = next(batches, None)
             return None if batch is None else {"images": batch}
@@ -107,14 +107,14 @@ def _to_int8(file: Path, images: NDArray[np.float32] | None) -> None:
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it recommends a step of preparation that changes nothing here
     try:
-        quantize_static(
+        quantization.quantize_static(
             str(file),
             str(partial),
             Reader(),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
             # With weights of eight bits, sums of two products overflow in silence on many processors (LOG.md, "int8").
             reduce_range=True,
         )

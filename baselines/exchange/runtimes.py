@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines.exchange.onnx_files import session_of
+from baselines.exchange.onnx_files import import_onnxruntime, session_of
 from baselines.exchange.precision import OnnxOptions, add_metadata, convert
 from baselines.files import write_new
 from search_spaces.architecture import MAX_RESOLUTION, RGB
@@ -66,10 +66,10 @@ def export_onnx(
     """
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise not_installed("onnx", str(error.name), "onnx") from None
+    import_onnxruntime()
 
     def write(inputs: Tensor, target: Path) -> None:
         program = _onnx_program(network, inputs, options)

@@ -15,6 +15,7 @@ from baselines.exchange.onnx_files import open_onnx
 from baselines.exchange.signature import Signature, read_signature
 from nas.__main__ import main
 from search_spaces import MnasError
+from tests.processes import ROOT, in_new_process
 
 SIGNATURE = Signature(("cat", "dog"), 8, "pad", (0.5, 0.25, 0.0), (1.0, 0.5, 2.0), "tiny")
 
@@ -138,3 +139,19 @@ def test_another_number_of_classes_than_outputs(tmp_path: Path) -> None:
     entries = {**SIGNATURE.entries(), "classes": json.dumps(["a", "b", "c"])}
     with pytest.raises(MnasError, match=r"its outputs are logits .*, expected one, N x 3; export it again"):
         open_onnx(write_onnx(tmp_path / "net.onnx", entries))
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry keeps what it sends in a cache of its own, which it makes when it is imported."""
+    code = (
+        "from baselines.exchange.onnx_files import import_onnxruntime; import_onnxruntime('onnxruntime.quantization')"
+    )
+    in_new_process(code, XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnxruntime_is_imported_in_one_place() -> None:
+    files = [file for name in ("baselines", "nas", "scaling", "search_spaces") for file in (ROOT / name).rglob("*.py")]
+    imports = [file.name for file in files if "import onnxruntime" in file.read_text()]
+    imports += [file.name for file in files if "from onnxruntime" in file.read_text()]
+    assert imports == []
