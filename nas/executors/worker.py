@@ -277,11 +277,20 @@ def _serve(pipe: Connection, load: Loader[Payload, Result], cores: int, memory_l
         pipe.send(failure_of(error))
         return
     pipe.send(None)
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+    try:
         while True:
             payloads = pipe.recv()
-            if payloads is not None:  # otherwise a late request to end work that is already done
-                pipe.send(perform(work, payloads, stop=pipe.poll))
+            if payloads is None:  # a late request to end work that is already done
+                continue
+            try:
+                found = perform(work, payloads, stop=pipe.poll)
+            except KeyboardInterrupt as error:  # of the work itself: no terminal's signal reaches this session
+                found = Performed([failure_of(error)] * len(payloads), 0.0)
+            pipe.send(found)
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        return
+    except OSError:  # the work has closed the pipe
+        raise SystemExit(1) from None
 
 
 def _prepare(cores: int, memory_limit: int | None) -> None:

@@ -14,7 +14,7 @@ import nas
 from nas.evaluators.base import Evaluator, Metrics
 from search_spaces import Architecture, FieldError
 
-GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO, WHERE, FILES, CHILD = range(1, 13)
+GOOD, WRONG, REFUSED, MEMORY, SEGFAULT, EXIT, SLEEP, NONSENSE, WHO, WHERE, FILES, CHILD, INTERRUPT, CLOSE = range(1, 15)
 
 
 KEPT: list[int] = []
@@ -49,6 +49,10 @@ class Faulty(Evaluator):
             raise RuntimeError(nas.__file__)
         if what == SEGFAULT:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if what == INTERRUPT:
+            raise KeyboardInterrupt
+        if what == CLOSE:
+            os.closerange(3, 64)
         if what == EXIT:
             os._exit(3)
         if what == SLEEP:

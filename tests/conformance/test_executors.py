@@ -93,17 +93,20 @@ def test_failures_are_outcomes(executor: Executor, b0: Architecture, what: int, 
         (faulty.MEMORY, "memory", "Unable to allocate"),
         (faulty.SEGFAULT, "died", "died"),
         (faulty.EXIT, "died", "died"),
+        (faulty.INTERRUPT, "error", "KeyboardInterrupt"),
+        (faulty.CLOSE, "died", "died"),
         (faulty.SLEEP, "time", "was not done after 3 s"),
     ],
 )
 def test_a_worker_that_is_lost_costs_its_own_trial(
-    apart: Executor, b0: Architecture, what: int, kind: str, message: str
+    apart: Executor, b0: Architecture, what: int, kind: str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bad = apart.submit([replace(b0, num_classes=what)])
     good = [apart.submit([replace(b0, num_classes=faulty.GOOD)]) for _ in range(10)]
     (found,) = bad.result(timeout=60).outcomes
     assert isinstance(found, Failure)
     assert found.kind == kind
+    assert "Traceback" not in capfd.readouterr().err
     assert kind in FAULTS
     assert message in found.error
     assert "\n" not in found.error
