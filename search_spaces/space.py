@@ -48,6 +48,12 @@ class Choice:
     label: str
     values: tuple[Value, ...]
 
+    @property
+    def ordinal(self) -> bool:
+        """Whether the values are numbers in ascending order, so that a step from one to the next means something."""
+        numbers = [value for value in self.values if isinstance(value, int | float)]
+        return len(numbers) == len(self.values) and numbers == sorted(numbers)
+
 
 class Space(ABC):
     """A set of networks, each named by one value for every choice.

@@ -66,6 +66,9 @@ class SeenFilter:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def __contains__(self, row: object) -> bool:
+        return isinstance(row, np.ndarray) and row.tobytes() in self._seen
+
     def new(self, rows: Indices) -> Indices:
         """Return the rows that were not suggested yet, each once, in order. Does not remember them; see `add`."""
         kept: dict[bytes, int] = {}
@@ -86,16 +89,20 @@ LISTED_SIZE = 100_000
 
 def sample_new(space: Space, rng: np.random.Generator, seen: SeenFilter, count: int) -> Indices:
     """Return up to ``count`` random rows that were not suggested yet; fewer where hardly any are left."""
-    if space.members is not None:
-        left = seen.new(space.members)
-        return left[rng.permutation(len(left))[:count]]
+    members = space.members
     rows = np.empty((0, len(space.cardinalities)), dtype=np.int64)
     for _ in range(20):
         if len(rows) >= count:
             return rows[:count]
-        drawn = space.canonical(space.sample_indices(rng, 2 * (count - len(rows))))
+        more = 2 * (count - len(rows))
+        if members is None:
+            drawn = space.canonical(space.sample_indices(rng, more))
+        else:
+            drawn = members[rng.integers(0, len(members), more)]
         rows = seen.new(np.concatenate([rows, drawn]))
-    if space.size <= LISTED_SIZE:
+    if members is not None:
+        rows = seen.new(np.concatenate([rows, members[rng.permutation(len(members))]]))
+    elif space.size <= LISTED_SIZE:
         order = rng.permutation(space.size)
         everything = space.canonical(np.stack(np.unravel_index(order, space.cardinalities.tolist()), axis=1))
         rows = seen.new(np.concatenate([rows, everything]))

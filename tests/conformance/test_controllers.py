@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from nas.controllers.base import Controller
-from nas.controllers.bayesian import MAX_OPTIMISM, BayesianController
 from nas.controllers.registry import CONTROLLERS, make_controller
 from nas.evaluators.base import Metrics
 from nas.executors.base import Failure
@@ -298,16 +297,3 @@ def test_coefficients_are_searched(name: str, targets: dict[str, float], b0: Arc
         rows = space.canonical(space.indices([trial.genotype for trial in trials]))
         assert space.members is not None
         assert sorted(rows.tolist()) == sorted(space.members.tolist())
-
-
-def test_a_search_that_found_nothing_better_for_long_goes_on(space: StageSpace, objective: Objective) -> None:
-    """Its optimism doubles with every second batch, and once grew beyond what a number holds."""
-    controller = BayesianController(space, objective, 0)
-    trials = run(controller, 40)
-    for batches in (0, 2_047, 2_048, 2_049, 10**9):
-        controller._stale_batches = batches
-        assert 1 <= controller._optimism() <= MAX_OPTIMISM
-        genotypes = controller.suggest(controller.batch_size)
-        assert len(genotypes) == controller.batch_size
-        trials += judged(space, objective, genotypes, len(trials))
-        controller.update(trials[-len(genotypes) :])
