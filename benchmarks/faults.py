@@ -168,7 +168,7 @@ SEARCHES = "--seeds 2 --trials 60 --controllers random,nni:regularized-evolution
 CALIBRATED = f"--evaluator {TIMED} --controller random --trials 100 --objective calibrated --json"
 EVERY_CONTROLLER = (
     *("ppo", "bayesian", "random", "reinforce", "nni:random", "nni:grid", "nni:regularized-evolution", "nni:tpe"),
-    *("optuna:random", "optuna:tpe", "optuna:nsga2"),
+    *("local-search", "optuna:random", "optuna:tpe", "optuna:nsga2", "optuna:gp"),
 )
 
 

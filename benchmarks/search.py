@@ -43,6 +43,7 @@ SYNTHETIC = (f"{HERE}/synthetic.py", f"{HERE}/synthetic.py")
 # Budget of evaluations of a search, by controller.
 BUDGETS = {
     "bayesian": 400,
+    "local-search": 2000,
     "ppo": 2000,
     "reinforce": 2000,
     "random": 3000,
@@ -52,6 +53,7 @@ BUDGETS = {
     "optuna:random": 500,
     "optuna:tpe": 300,
     "optuna:nsga2": 1000,
+    "optuna:gp": 200,
 }
 TARGETS = range(150, 601, 50)
 TARGET_BUDGETS = {"bayesian": 500, "nni:regularized-evolution": 5000, "reinforce": 5000, "ppo": 3000}

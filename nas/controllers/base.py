@@ -83,6 +83,14 @@ class SeenFilter:
         self._seen.update(row.tobytes() for row in rows)
 
 
+def single_changes(space: Space) -> tuple[Indices, Indices]:
+    """All changes of one choice of a row: its column, and how many values further on, in two arrays of one length."""
+    counts = list(enumerate(space.cardinalities.tolist()))
+    changes = [(column, steps) for column, count in counts for steps in range(1, count)]
+    columns, steps = np.array(changes, dtype=np.int64).reshape(-1, 2).T
+    return columns, steps
+
+
 # Spaces up to this size are enumerated to find the last members that were not suggested yet.
 LISTED_SIZE = 100_000
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import erfcx, log_ndtr
 
-from nas.controllers.base import Controller, SeenFilter, sample_new
+from nas.controllers.base import Controller, SeenFilter, sample_new, single_changes
 from nas.controllers.gaussian_process import ChoiceFeatures, Floats, GaussianProcess
 from nas.objective import Objective
 from nas.trial import Trial
@@ -29,15 +29,16 @@ from search_spaces.space import Indices
 INITIAL_TRIALS = 6
 # Climbs start at the best networks, and at the best of some that are drawn: more where members are listed, since few of
 # those have neighbours.
-BEST, DRAWN_BEST, DRAWN, DRAWN_MEMBERS = 8, 6, 500, 2000
-MAX_CLIMB = 30
+BEST, DRAWN_BEST, DRAWN, DRAWN_MEMBERS = 6, 4, 200, 2000
+# After the first step, only the highest climbs go on.
+CLIMBS, MAX_CLIMB = 3, 30
 # Neighbours of each row that differ in two or three choices.
-FARTHER = 30
+FARTHER = 16
 # The parameters of the model are fitted again whenever the number of trials has grown by a tenth.
 REFIT = 1.1
 # The model uses at most this many trials, since its work is cubic in their number: half are the newest, the others are
 # the best of the rest.
-MEMORY = 400
+MEMORY = 200
 
 
 class BayesianController(Controller):
@@ -58,9 +59,7 @@ class BayesianController(Controller):
         self._fitted_at = 0
         self._sigma = float("nan")
         self._members = None if space.members is None else RowIndex(space.members, space.cardinalities)
-        # All changes of one choice: its column, and how many values further on.
-        changes = [(column, step) for column, count in enumerate(space.cardinalities) for step in range(1, count)]
-        self._changed, self._steps = np.array(changes, dtype=np.int64).reshape(-1, 2).T
+        self._changed, self._steps = single_changes(space)
 
     def suggest(self, count: int) -> list[Genotype]:
         rows = np.empty((0, len(self.space.cardinalities)), dtype=np.int64)
@@ -144,6 +143,8 @@ class BayesianController(Controller):
                 break
             rows, first = np.unique(near.reshape(*each.shape, -1)[better, higher[better]], axis=0, return_index=True)
             values = top[better][first]
+            order = np.argsort(-values, kind="stable")[:CLIMBS]
+            rows, values = rows[order], values[order]
         row, _ = max(found, key=lambda pair: pair[1])
         return row
 

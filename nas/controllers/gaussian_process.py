@@ -141,7 +141,8 @@ class GaussianProcess:
         weights, (s, u, v, noise) = self._split(parameters)
         known = self._known
         scaled = known.places * np.sqrt(weights[self._features.choice_of])
-        matern, slope = _matern(_squared_distances(scaled, scaled))
+        squares = _squared_distances(scaled, scaled)
+        matern, slope = _matern(squares), _slope_of_matern(squares)
         totals, costs = known.totals @ known.totals.T, known.costs @ known.costs.T
         covariance = 1 + s * matern + u * totals + v * costs
         covariance[np.diag_indices_from(covariance)] += noise
@@ -154,9 +155,8 @@ class GaussianProcess:
         derivative = 0.5 * (inverse - np.outer(solved, solved))
         by_distance = s * derivative * slope
         # Σ_jk D_jk (x_j − x_k)² for each column x, without an array of networks² x columns.
-        by_column = 2 * (scaled**2 * by_distance.sum(axis=1, keepdims=True) - scaled * (by_distance @ scaled)).sum(
-            axis=0
-        )
+        own = scaled**2 * by_distance.sum(axis=1, keepdims=True)
+        by_column = 2 * (own - scaled * (by_distance @ scaled)).sum(axis=0)
         gradient = np.concatenate(
             [
                 np.bincount(self._features.choice_of, by_column, minlength=len(weights)),
@@ -177,21 +177,38 @@ class GaussianProcess:
 
     def _kernel(self, a: _Features, b: _Features) -> Floats:
         scale = np.sqrt(self._weights[self._features.choice_of])
-        matern, _ = _matern(_squared_distances(a.places * scale, b.places * scale))
-        kernel: Floats = 1 + self._s * matern + self._u * (a.totals @ b.totals.T) + self._v * (a.costs @ b.costs.T)
+        kernel = _matern(_squared_distances(a.places * scale, b.places * scale))
+        kernel *= self._s
+        # The other parts are products of a few columns each.
+        scales = np.sqrt([1, self._u, *[self._v] * a.costs.shape[1]])
+        left, right = (np.hstack([np.ones_like(each.totals), *each[1:]]) * scales for each in (a, b))
+        kernel += left @ right.T
         return kernel
 
 
 def _squared_distances(a: Floats, b: Floats) -> Floats:
-    squares: Floats = np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * (a @ b.T), 0)
-    return squares
+    squares: Floats = a @ (-2 * b.T)
+    squares += (a**2).sum(axis=1)[:, None]
+    squares += (b**2).sum(axis=1)
+    return np.maximum(squares, 0, out=squares)
 
 
-def _matern(squares: Floats) -> tuple[Floats, Floats]:
-    """The Matérn kernel with ν = 5/2 at squared distances, and its derivative by the squared distance."""
+def _matern(squares: Floats) -> Floats:
+    """The Matérn kernel with ν = 5/2 at squared distances."""
     distances = np.sqrt(5 * squares)
-    decay = np.exp(-distances)
-    return (1 + distances + squares * (5 / 3)) * decay, (-5 / 6) * (1 + distances) * decay
+    kernel: Floats = distances / 3
+    kernel += 1
+    kernel *= distances
+    kernel += 1
+    kernel *= np.exp(np.negative(distances, out=distances), out=distances)
+    return kernel
+
+
+def _slope_of_matern(squares: Floats) -> Floats:
+    """The derivative of `_matern` by the squared distance."""
+    distances = np.sqrt(5 * squares)
+    slope: Floats = (-5 / 6) * (1 + distances) * np.exp(-distances)
+    return slope
 
 
 def _log_prior(weights: Floats, scales: Floats, noise: float) -> tuple[float, Floats]:

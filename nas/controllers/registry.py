@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from nas.controllers.base import Controller
+from nas.controllers.local_search import LocalSearchController
 from nas.controllers.nni_strategy import STRATEGIES, NNIStrategyController
 from nas.controllers.optuna_sampler import SAMPLERS, OptunaController
 from nas.controllers.ppo import PPOController
@@ -29,6 +30,7 @@ CONTROLLERS: dict[str, ControllerFactory] = {
     "ppo": PPOController,
     "reinforce": ReinforceController,
     "bayesian": _bayesian,
+    "local-search": LocalSearchController,
     **{name: partial(NNIStrategyController, make_strategy=make) for name, make in STRATEGIES.items()},
     **{name: partial(OptunaController, make_sampler=make) for name, make in SAMPLERS.items()},
 }

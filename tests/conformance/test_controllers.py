@@ -19,6 +19,8 @@ from search_spaces import Architecture, ChoiceSpace, Genotype, Space, StageChoic
 from tests.processes import in_new_process
 
 NAMES = sorted(CONTROLLERS)
+# Optuna's Gaussian process takes half a second for a suggestion.
+EVERY = [pytest.param(name, marks=pytest.mark.slow) if name == "optuna:gp" else name for name in NAMES]
 BROKEN = Failure("error", "broken")
 
 
@@ -59,7 +61,7 @@ def run(controller: Controller, count: int) -> list[Trial]:
     return trials
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=EVERY)
 def controller(request: pytest.FixtureRequest, space: StageSpace, objective: Objective) -> Iterator[Controller]:
     made = make_controller(request.param, space, objective, seed=0)
     yield made
@@ -115,14 +117,14 @@ def genotypes_of(name: str, space: StageSpace, objective: Objective, seed: int) 
         made.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_seed_decides(name: str, space: StageSpace, objective: Objective) -> None:
     first, again, other = (genotypes_of(name, space, objective, seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_seed_decides_in_another_process_too(name: str, space: StageSpace, objective: Objective) -> None:
     code = (
         "from tests.conformance.test_controllers import *; from search_spaces import load_space; "
@@ -134,14 +136,15 @@ def test_seed_decides_in_another_process_too(name: str, space: StageSpace, objec
 UNGUIDED = {"random", "nni:random", "nni:grid", "optuna:random"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNGUIDED])
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in UNGUIDED])
 def test_it_beats_random(name: str, space: StageSpace, objective: Objective) -> None:
-    """Best of 300 trials, three seeds: each learning controller is above random."""
+    """Best of 300 trials (of a slow one, 60), three seeds: each learning controller is above random."""
+    count = 60 if name == "optuna:gp" else 300
 
     def best(controller_name: str, seed: int) -> float:
         made = make_controller(controller_name, space, objective, seed)
         try:
-            return max(trial.reward or 0 for trial in run(made, 300))
+            return max(trial.reward or 0 for trial in run(made, count))
         finally:
             made.close()
 
@@ -152,7 +155,7 @@ def test_it_beats_random(name: str, space: StageSpace, objective: Objective) -> 
         assert min(ours) > max(random)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(("kernel_sizes", "ratios", "size"), [((3,), (1,), 4), ((3, 5, 7), (1, 4, 6), 36)])
 def test_small_spaces_end(
     name: str, b0: Architecture, kernel_sizes: tuple[int, ...], ratios: tuple[int, ...], size: int
@@ -181,7 +184,7 @@ def test_a_space_larger_than_the_first_random_trials_is_used_up_too(name: str, b
 
 
 @pytest.mark.parametrize("targets", [{"latency_ms": 12}, {"latency_ms": 12, "energy_mj": 200}, {}], ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_choices_without_architectures_are_searched(name: str, targets: dict[str, float]) -> None:
     """Layers with ops of any name and skips, costs that were measured for some networks, and no target at all."""
     space, objective = layers(), make_objective("hard", targets)
@@ -228,8 +231,8 @@ def test_a_wrong_name_is_suggested(space: StageSpace, objective: Objective) -> N
 
 def test_list_is_complete() -> None:
     nni = {"nni:random", "nni:grid", "nni:regularized-evolution", "nni:tpe"}
-    optuna = {"optuna:random", "optuna:tpe", "optuna:nsga2"}
-    assert set(NAMES) == {"random", "ppo", "reinforce", "bayesian", *nni, *optuna}
+    optuna = {"optuna:random", "optuna:tpe", "optuna:nsga2", "optuna:gp"}
+    assert set(NAMES) == {"random", "ppo", "reinforce", "bayesian", "local-search", *nni, *optuna}
 
 
 def test_ppo_leaves_the_global_generator_alone(space: StageSpace, objective: Objective) -> None:
@@ -258,7 +261,7 @@ def asynchronous(controller: Controller, count: int) -> list[Genotype]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_workers_may_end_in_any_order(name: str, space: StageSpace, objective: Objective) -> None:
     """None loses count of the running trials, and the same order gives the same suggestions."""
     found = []
@@ -275,7 +278,7 @@ def test_workers_may_end_in_any_order(name: str, space: StageSpace, objective: O
 
 
 @pytest.mark.parametrize("targets", [{"activations": 9e6}, {}], ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_coefficients_are_searched(name: str, targets: dict[str, float], b0: Architecture) -> None:
     """Networks with exact costs in a space that lists its members and has several rows for one network."""
     space, objective = paper_space(b0), make_objective("hard", targets)
