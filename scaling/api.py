@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from baselines.arguments import typed
-from baselines.spec import BaselineSpec, is_name
+from baselines.spec import BaselineSpec
 from baselines.subjects import Network, spec_of
 from baselines.text import Amount, Count
 from scaling.budget import Budget, Solution, read_budget
 from scaling.budget import solve as solve_budget
 from scaling.compound import Coefficients
-from scaling.published import in_proportion
-from scaling.published import preset as published
-from scaling.rules import DEFAULT_RULE, Rule, constraint, rule_of
-from scaling.specs import scaled_spec
-from search_spaces import Architecture, MnasError
-from search_spaces.errors import shorten
+from scaling.rules import Rule, rule_of
+from scaling.specs import Choice, by_preset, by_rule, by_solution, chosen_spec
+from search_spaces import Architecture, FieldError, MnasError
+from search_spaces.architecture import DEPTH_DIVISOR
 
 # The ways of scaling, of which one is chosen, and the arguments that belong to each.
 _WAYS = {
@@ -92,17 +88,23 @@ def scale(
     names = [name for name, value in given.items() if value is not None]
     way = way_of(names)
     if preset is not None:
-        choice = _Choice(preset.lower(), f"preset {preset.lower()}", in_proportion(base, published(preset)))
+        choice = by_preset(base, preset)
     elif way == "factors":
         choice = _by_factors(base, width, depth, resolution, tuple(keep))
     elif isinstance(target, Solution):
-        choice = _by_solution(base, target, names)
+        choice = _by_given_solution(base, target, names)
     elif way == "target":
         found = rule_of(rule, alpha, beta, gamma, keep)
-        choice = _by_solution(base, solve_budget(base, found, _budget(target, target_macs, batch)))
+        choice = by_solution(solve_budget(base, found, _budget(target, target_macs, batch)))
     else:
-        choice = _by_rule(base, rule_of(rule, alpha, beta, gamma, keep), phi, factor)
-    return _spec(parent, base, choice, name)
+        chosen_rule = rule_of(rule, alpha, beta, gamma, keep)
+        try:
+            return chosen_spec(parent, base, _by_rule(base, chosen_rule, phi, factor), name)
+        except FieldError as error:
+            value, nearer = (factor, 1) if phi is None else (phi, 0)
+            by = f"{value:g} by the rule {chosen_rule.name}"
+            raise MnasError(f"{way}: {by} leads to {error}; use one nearer to {nearer}") from None
+    return chosen_spec(parent, base, choice, name)
 
 
 @typed
@@ -171,76 +173,41 @@ def _parent(network: Network, activation: str | None) -> tuple[BaselineSpec, Arc
     return parent, base if activation is None else replace(base, activation=activation)
 
 
-class _Choice(NamedTuple):
-    """Chosen coefficients.
-
-    Attributes:
-        label: end of the new spec's name.
-        words: the way of scaling in words.
-        coefficients: the coefficients.
-    """
-
-    label: str
-    words: str
-    coefficients: Coefficients
-
-
-def _spec(parent: BaselineSpec, base: Architecture, choice: _Choice, name: str | None) -> BaselineSpec:
-    """Return the scaled spec."""
-    label, words, chosen = choice
-    if base.activation != parent.architecture.activation:
-        label, words = f"{label}_{base.activation}", f"{words}, activation {base.activation}"
-    name = f"{parent.name}_{re.sub(r'[^A-Za-z0-9_.-]', '', label)}" if name is None else name
-    if not is_name(name):
-        raise MnasError(f"name: {shorten(name)} is not a valid name for a spec; choose another name")
-    source = f"mnas scale {parent.name}"
-    return scaled_spec(parent, chosen, name=name, way=words, source=source, activation=base.activation)
-
-
 def _by_factors(
     base: Architecture, width: float | None, depth: float | None, resolution: int | None, keep: tuple[str, ...]
-) -> _Choice:
+) -> Choice:
     chosen = Coefficients(
         width=1.0 if width is None else width,
         depth=1.0 if depth is None else depth,
         resolution=base.resolution if resolution is None else resolution,
         keep=keep,
     )
+    deepest = max(stage.num_layers for stage in base.stages)
+    if chosen.depth * deepest < 1:
+        least = f"use {1 / deepest:.3g} or more"
+        raise MnasError(f"depth: {chosen.depth:g} leaves less than one layer in every stage; {least}")
+    widest = max(stage.out_channels for stage in base.stages)
+    if chosen.width * widest < DEPTH_DIVISOR:
+        least = f"use {DEPTH_DIVISOR / widest:.3g} or more"
+        raise MnasError(f"width: {chosen.width:g} leaves fewer than {DEPTH_DIVISOR} channels in every stage; {least}")
     kept = (f"keep-{part}" for part in keep)
     words = " ".join([f"w{chosen.width:g} d{chosen.depth:g} r{chosen.resolution}", *kept])
-    return _Choice(words, words, chosen)
+    return Choice(words, words, chosen)
 
 
-def _by_rule(base: Architecture, rule: Rule, phi: float | None, factor: float | None) -> _Choice:
+def _by_rule(base: Architecture, rule: Rule, phi: float | None, factor: float | None) -> Choice:
     chosen = rule.coefficients(base, phi=phi, factor=factor)
     amount, short = (f"factor {factor:g}", f"x{factor:g}") if phi is None else (f"phi {phi:g}", f"phi{phi:g}")
-    return _Choice(_label(rule, short), _words(rule, amount), chosen)
+    return by_rule(rule, amount, short, chosen)
 
 
-def _by_solution(base: Architecture, solution: Solution, given: Collection[str] = ("target",)) -> _Choice:
+def _by_given_solution(base: Architecture, solution: Solution, given: Collection[str]) -> Choice:
     extra = [name for name in given if name != "target"]
     if extra:
         raise MnasError(f"{extra[0]}: cannot be combined with a Solution as target, which has its own; remove it")
     if solution.base != base:
         raise MnasError("target: this Solution is for another network or activation; solve it again")
-    text, batch = solution.budget.text(), solution.budget.batch
-    words = _words(solution.rule, text if batch is None else f"{text} with batch {batch}")
-    if not solution.on_rule:
-        words += f", departing by {solution.departure:.3f} in log MACs"
-    label = text if batch is None else f"{text}_batch{batch}"
-    return _Choice(_label(solution.rule, label), words, solution.coefficients)
-
-
-def _label(rule: Rule, amount: str) -> str:
-    return amount if rule.name == DEFAULT_RULE else f"{rule.name}_{amount}"
-
-
-def _words(rule: Rule, amount: str) -> str:
-    """The way of scaling in words: ``fast, macs=1G, layers rounded, channels to 8``."""
-    words = [rule.name, amount, rule.rounding.words()]
-    if note := constraint(rule):
-        words.append(note.partition(",")[0])
-    return ", ".join([*words, *(f"keep {part}" for part in rule.keep)])
+    return by_solution(solution)
 
 
 def _budget(target: str | Budget | Solution | None, target_macs: float | None, batch: int | None) -> Budget:

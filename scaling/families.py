@@ -13,11 +13,10 @@ from baselines.spec import BaselineSpec, write_spec
 from baselines.subjects import Network, spec_of
 from baselines.text import Names, names, short_number
 from scaling.budget import read_budget, solve
-from scaling.compound import Coefficients
-from scaling.published import PRESETS, in_proportion, preset
+from scaling.published import PRESETS
 from scaling.rules import Rule, rule_of
-from scaling.sizes import Sized, sized
-from scaling.specs import scaled_spec
+from scaling.sizes import sized
+from scaling.specs import Choice, by_preset, by_solution, chosen_spec
 from search_spaces import Architecture, MnasError
 from search_spaces.errors import shorten
 
@@ -183,63 +182,59 @@ def family(
     """
     texts = tuple(value if isinstance(value, str) else short_number(value) for value in macs)
     members = FamilyMembers(tuple(presets), rule, texts, alpha=alpha, beta=beta, gamma=gamma)
-    base = spec_of(network)
-    if activation is not None:
-        base = replace(base, architecture=replace(base.architecture, activation=activation))
-    return family_of(base, members)
+    return family_of(spec_of(network), members, activation=activation)
 
 
-def family_of(base: BaselineSpec, wanted: FamilyMembers, *, dropout: float | None = None) -> Family:
+def family_of(
+    parent: BaselineSpec, wanted: FamilyMembers, *, activation: str | None = None, dropout: float | None = None
+) -> Family:
     """The family of a baseline.
 
     Args:
-        base: baseline.
+        parent: baseline.
         wanted: members.
+        activation: activation function of all members; the baseline's by default.
         dropout: dropout of all members; that of their presets, or of the baseline, by default.
 
     Raises:
         MnasError: as `family`.
     """
+    base = parent.architecture
+    if activation is not None:
+        base = replace(base, activation=activation)
     chosen = (
-        [(name, in_proportion(base.architecture, preset(name))) for name in wanted.presets]
+        [by_preset(base, name) for name in wanted.presets]
         if wanted.presets
-        else [_at_budget(base.architecture, wanted.chosen_rule(), text) for text in wanted.macs]
+        else [_at_budget(base, wanted.chosen_rule(), text) for text in wanted.macs]
     )
     specs: list[BaselineSpec] = []
     members: list[Member] = []
-    for label, published in chosen:
+    for choice in chosen:
+        label, published = choice.label, choice.coefficients
         coefficients = published if dropout is None else replace(published, dropout=dropout)
-        found = sized(base.architecture, coefficients)
+        found = sized(base, coefficients)
         same = next((other.name for other in specs if other.architecture == found.architecture), None)
         if same is not None:
             side = coefficients.resolution
             raise MnasError(
                 f"family: {label} is the same network as {same} ({side} px); remove one, or use a larger baseline"
             )
-        spec = _spec(base, label, found)
+        spec = chosen_spec(parent, base, choice._replace(coefficients=found.coefficients))
         cost = found.cost
         factors = (coefficients.depth, coefficients.width, coefficients.resolution)
         members.append(Member(spec.name, label, *factors, cost.macs, cost.params, cost.activations, found.memory))
         specs.append(spec)
-    return Family(base, tuple(specs), tuple(members))
+    return Family(replace(parent, architecture=base), tuple(specs), tuple(members))
 
 
-def _spec(base: BaselineSpec, label: str, found: Sized) -> BaselineSpec:
-    chosen = found.coefficients
-    way = f"preset {label}" if label in PRESETS else label
-    return scaled_spec(base, chosen, name=f"{base.name}_{label}", way=way, source=f"{base.name} scaled by {way}")
-
-
-def _at_budget(base: Architecture, rule: Rule, text: str) -> tuple[str, Coefficients]:
+def _at_budget(base: Architecture, rule: Rule, text: str) -> Choice:
     try:
         budget = read_budget(f"macs={text}")
     except MnasError:
         raise MnasError(
             f"macs: {shorten(text)}: expected MACs such as 400M, or a multiple of the baseline's such as 2x"
         ) from None
-    label = budget.text().removeprefix("macs=")
     try:
-        found = solve(base, rule, budget)
+        return by_solution(solve(base, rule, budget))
     except MnasError as error:
         raise MnasError(f"macs: {str(error).removeprefix('target: ')}") from None
-    return f"{rule.name.replace(' ', '')}_{label}", found.coefficients

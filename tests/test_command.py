@@ -189,6 +189,10 @@ def test_freezing_twice_is_no_error_and_another_trial_is_another_name(after_sear
         (["compare", "efficientnet_b0"], "compare: expected two or more networks"),
         (["compare", "efficientnet_b0", "b9"], "unknown baseline 'b9'"),
         (["scale", "efficientnet_b0"], "scale: expected one of preset, phi"),
+        (
+            ["scale", "efficientnet_b0", "--target", "macs=1G", "--target", "params=5M"],
+            "argument --target: given twice, as macs=1G and params=5M; give it once",
+        ),
         (["scale", "efficientnet_b0", "--preset", "b33"], "unknown preset 'b33'; did you mean 'b3'?"),
         (["scale", "efficientnet_b0", "--preset", "b3", "--phi", "1"], "scale: expected one of preset, phi"),
         (["scale", "efficientnet_b0", "--phi", "99"], "phi: 99.0 is not a number from -4 to 12"),

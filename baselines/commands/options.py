@@ -41,6 +41,7 @@ def add_options(
     title: str | None = None,
     choices: Mapping[str, Iterable[str]] | None = None,
     defaults: Mapping[str, str] | None = None,
+    once: Collection[str] = (),
 ) -> None:
     """Add an option for each field of a dataclass or each argument of a function.
 
@@ -51,6 +52,8 @@ def add_options(
         title: heading of the options in the help; none by default.
         choices: names to list in the help of an option.
         defaults: texts to show in place of a default.
+        once: fields that take one value here and several in another command: a second one is refused. Otherwise the
+            last one counts.
     """
     group = parser.add_argument_group(title) if title else parser
     texts, hints = documented(source), typing.get_type_hints(source, include_extras=True)
@@ -72,7 +75,20 @@ def add_options(
             group.add_argument(flag, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
         else:
             read = _reader(hint, or_none=optional and typing.get_origin(hint) is typing.Annotated)
-            group.add_argument(flag, dest=name, type=read, default=argparse.SUPPRESS, help=text)
+            action: Any = _Once if name in once else "store"
+            group.add_argument(flag, dest=name, type=read, action=action, default=argparse.SUPPRESS, help=text)
+
+
+class _Once(argparse.Action):
+    """Keeps a value, and refuses another one."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest, values)
+        if before != values:
+            raise argparse.ArgumentError(self, f"given twice, as {before} and {values}; give it once")
+        setattr(namespace, self.dest, values)
 
 
 def given(arguments: argparse.Namespace, source: Callable[..., Any]) -> dict[str, Any]:

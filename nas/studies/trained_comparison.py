@@ -42,6 +42,8 @@ from search_spaces.architecture import check_int, check_name
 from search_spaces.errors import MnasError
 
 EQUAL = ("epochs", "macs")
+# Trainings of equal MACs whose whole epochs differ by more than this share are named.
+MACS_TOLERANCE = 0.1
 COMPARISON = StudyKind("comparison", COMPARISON_FILE, ("compare", "--train"))
 
 
@@ -274,8 +276,22 @@ def _complete(
             )
         )
     differences = [paired_difference(one, found[-1]) for one in found[:-1]]
-    notes = tuple(comparison_notes(plan.networks, subjects, settings))
-    return TrainedComparison(folder, plan, settings, tuple(found), tuple(differences), notes, _curves(folder, plan))
+    notes = [*comparison_notes(plan.networks, subjects, settings)]
+    if plan.equal == "macs":
+        notes += _unequal(found)
+    return TrainedComparison(
+        folder, plan, settings, tuple(found), tuple(differences), tuple(notes), _curves(folder, plan)
+    )
+
+
+def _unequal(found: Sequence[Contestant]) -> Iterator[str]:
+    """Which trainings do not have the MACs of the reference's, the last, since epochs are whole."""
+    spent = found[-1].macs * found[-1].epochs
+    for one in found[:-1]:
+        ratio = one.macs * one.epochs / spent
+        if abs(ratio - 1) > MACS_TOLERANCE:
+            epochs = "one epoch alone has" if one.epochs == 1 else f"its {one.epochs} epochs have"
+            yield f"{one.name} is not trained with equal MACs: {epochs} {ratio:.3g} times those of {found[-1].name}"
 
 
 def _curves(folder: Path, plan: Plan) -> dict[str, list[list[tuple[int, float]]]]:

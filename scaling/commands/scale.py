@@ -24,7 +24,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help=SPEC)
     names = documented(scaling.api.scale).keys() - {"network", "keep"}
     choices: dict[str, Iterable[str]] = {"preset": PRESETS, "rule": RULES, "activation": ACTIVATIONS}
-    add_options(parser, scaling.api.scale, names, choices=choices)
+    add_options(parser, scaling.api.scale, names, choices=choices, once={"target"})
     parser.add_argument(
         "--keep",
         action="append",
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         file,
         new=new,
         as_json=arguments.json,
-        extra=[view.growth_text(parent, spec), *view.why_text(parent, why)],
+        extra=[view.growth_text(parent, spec), *view.least_lines(parent, spec), *view.why_text(parent, why)],
         extra_data=view.data(parent, spec, why),
     )
 

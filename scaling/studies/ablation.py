@@ -151,7 +151,7 @@ class Ablation:
         activations: activations of the baseline.
         notes: sentences on the baseline.
         standings: the variants compared with the best of them on the test part, the best first.
-        detectable: median half of the intervals behind the standings, a fraction: a true difference of this size is
+        detectable: mean half of the intervals behind the standings, a fraction: a true difference of this size is
             told from chance about every second time; None for a single seed.
     """
 
@@ -268,7 +268,8 @@ def _result(stored: StoredAblation, compared: TrainedComparison) -> Ablation:
     if seeds > 1:
         table = np.array([one.accuracies for one in found])
         stands = standings([one.name for one in found], table, _rule(seeds), [one.hits for one in found])
-        detectable = half_of_pairs(table, _rule(seeds), [one.hits for one in found])
+        # Without any spread, nothing can be said about it.
+        detectable = half_of_pairs(table, _rule(seeds), [one.hits for one in found]) or None
     else:
         ranked = sorted(found, key=lambda one: -one.mean)
         stands = tuple(Standing(one.name, 1, one.mean, one.mean - ranked[0].mean, None, "unknown") for one in ranked)

@@ -58,7 +58,12 @@ class RacingRule:
     def __post_init__(self) -> None:
         check_number("level", self.level, 0.001, 0.5)
         check_int("seeds", self.seeds, 2, 1000)
-        check_int("first", self.first, 2, self.seeds)
+        check_int("first", self.first, 2, 1000)
+        if self.first > self.seeds:
+            raise MnasError(
+                f"seeds: {self.seeds} is fewer than the {self.first} that every candidate gets first; use {self.first} "
+                f"or more, or --first {self.seeds}"
+            )
         if self.budget is not None:
             check_int("budget", self.budget, 1, 10**9)
 

@@ -119,7 +119,9 @@ class CoefficientSearch:
             return None
         if not file.is_file():
             return None
-        words = ("--alpha", f"{alpha:g}", "--beta", f"{beta:g}", "--gamma", f"{gamma:g}", "--macs", "1x,2x,4x")
+        growth = best.macs / baseline.macs  # the second member is the best itself, the third grows by as much again
+        budgets = ("--macs", f"1x,{growth:.4g}x,{growth**2:.4g}x")
+        words = ("--alpha", f"{alpha:g}", "--beta", f"{beta:g}", "--gamma", f"{gamma:g}", *budgets)
         trained = ("--data", self.settings.data, "--resolution", str(baseline.resolution))
         return command("family", str(file), *words, "--train", *trained, *recipe_options(self.settings.recipe))
 

@@ -95,7 +95,7 @@ def standings(
 
 
 def half_of_pairs(accuracies: Numbers, rule: RacingRule, hits: Sequence[Flags]) -> float:
-    """The median half of the simultaneous intervals of all pairs of candidates, a fraction.
+    """The half of the simultaneous intervals of pairs of candidates, a fraction: the root of the mean square of all.
 
     Args:
         accuracies, rule, hits: as in `standings`, with all candidates trained with equally many seeds.
@@ -104,7 +104,7 @@ def half_of_pairs(accuracies: Numbers, rule: RacingRule, hits: Sequence[Flags]) 
     found = replay(table, rule)
     seeds = np.array(found.race.seeds)
     squares = _paired(found, table)[1] + _image_squares(hits, table[:, : seeds[0]].mean(1), seeds, found.threshold)
-    return float(np.median(np.sqrt(squares[~np.eye(len(table), dtype=bool)])))
+    return float(np.sqrt(squares[~np.eye(len(table), dtype=bool)].mean()))
 
 
 def _unknown(name: str, row: Numbers) -> Standing:

@@ -70,10 +70,19 @@ def common_budget(base: Architecture, rules: Sequence[Rule], target: Budget, equ
         target: budget that was asked for.
         equal: cost that the variants have in common; None for that of the target. For another cost, the budget is
             what the first rule of several dimensions has of it at the target.
+
+    Raises:
+        MnasError: there is no such rule, or it does not meet the target.
     """
     if equal is None or equal == target.cost:
         return target
-    rule = next((rule for rule in rules if rule.name not in SINGLE), rules[0])
+    rule = next((rule for rule in rules if rule.name not in SINGLE), None)
+    if rule is None:
+        names = ", ".join(rule.name for rule in rules)
+        raise MnasError(
+            f"equal: {equal} at {target.text()} are those of a rule of several dimensions, which {names} are not; add "
+            f"one, such as efficientnet, or use --target {equal}=…"
+        )
     network = solve(base, rule, target, TOLERANCE).architecture
     if equal == "latency":
         return Budget(equal, measured_latency(network))
@@ -124,6 +133,10 @@ def variants_of(
                 f"rules: {sentence} ({network.resolution} px, {architecture_cost(network).macs:,} MACs); remove one "
                 "from --rules, or use another --target or --width"
             )
+    if budget is not target:
+        notes.insert(
+            0, f"all variants have the {budget.show(budget.value)} of the first compound rule at {target.text()}"
+        )
     solutions = distinct
     # One value for all variants, which have the same cost: that of the median of their growths.
     own = architecture_cost(base.architecture).macs

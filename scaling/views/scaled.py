@@ -11,6 +11,7 @@ from scaling.budget import Solution, memory_bytes
 from scaling.published import source_of
 from scaling.rules import Rule, constraint, position
 from search_spaces import Architecture, architecture_cost
+from search_spaces.architecture import DEPTH_DIVISOR
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,6 +29,19 @@ def growth_text(parent: BaselineSpec, scaled: BaselineSpec) -> str:
         f"{text} {before[name]:,} → {after[name]:,} (×{after[name] / before[name]:.2f})" for name, text in names.items()
     )
     return f"Growth: {', '.join(texts)}"
+
+
+def least_lines(parent: BaselineSpec, scaled: BaselineSpec) -> list[str]:
+    """Which stages have one layer or 8 channels because a factor would leave less."""
+    record, stages = scaled.provenance.scaling, parent.architecture.stages
+    if record is None:
+        return []
+    short = sum(stage.num_layers * record.depth < 1 for stage in stages)
+    narrow = sum(stage.out_channels * record.width < DEPTH_DIVISOR for stage in stages)
+    parts = [f"less than one layer in {short}"] if short else []
+    parts += [f"fewer than {DEPTH_DIVISOR} channels in {narrow}"] if narrow else []
+    least = f"of {len(stages)} stages; these have one layer, or {DEPTH_DIVISOR} channels"
+    return [f"Note:   the factors would leave {' and '.join(parts)} {least}"] if parts else []
 
 
 def rule_lines(rule: Rule, base: Architecture, scale: float) -> list[str]:

@@ -14,9 +14,10 @@ from baselines import load
 from baselines.registry import PACKAGED
 from baselines.spec import read_spec, write_spec
 from nas.__main__ import main
-from scaling import Budget
+from scaling import Budget, scale
 from scaling.compound import PYCLS
 from search_spaces import MnasError, architecture_cost
+from search_spaces.adaptation import adapted
 
 
 def macs(name: str, **arguments: Any) -> int:
@@ -242,3 +243,33 @@ def test_the_command_refuses_before_it_measures(
 
 def test_a_target_in_macs_may_be_a_float() -> None:
     assert scaling.scale("efficientnet_b0", target_macs=1e9) == scaling.scale("efficientnet_b0", target="macs=1G")
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ({"depth": 0.2}, r"depth: 0.2 leaves less than one layer in every stage; use 0.25 or more"),
+        ({"rule": "w", "factor": 0.001}, r"factor: 0.001 by the rule w leads to width: .* use one nearer to 1"),
+        ({"rule": "r", "factor": 0.001}, r"factor: 0.001 by the rule r leads to resolution: 8 is smaller than"),
+    ],
+)
+def test_what_leaves_no_network(factors: dict[str, Any], message: str) -> None:
+    with pytest.raises(MnasError, match=message):
+        scale("efficientnet_b0", **factors)
+
+
+def test_fewer_channels_than_eight_are_refused() -> None:
+    narrow = adapted(load("efficientnet_b0").architecture, 32, 10, 0.1)  # 32 channels in its widest stage
+    with pytest.raises(MnasError, match=r"width: 0.1 leaves fewer than 8 channels in every stage; use 0.25 or more"):
+        scale(narrow, width=0.1)
+
+
+def test_what_a_small_factor_cannot_do_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["scale", "efficientnet_b0", "--width", "0.2", "--depth", "0.5"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "would leave less than one layer in 2 and fewer than 8 channels in 2 of 7 stages" in shown
+    assert main(["scale", "efficientnet_b0", "--width", "1.1"]) == 0
+    assert "would leave" not in capsys.readouterr().out

@@ -53,11 +53,11 @@ def test_in_a_notebook() -> None:
 def test_all_specs_are_written_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("specs").mkdir()
-    Path("specs/mobilenet_v2_fast_2x.yaml").write_text("mine")
+    Path("specs/mobilenet_v2_fast_macs2x.yaml").write_text("mine")
     found = family("mobilenet_v2", rule="fast", macs=("1.5x", "2x"))
-    with pytest.raises(MnasError, match=r"mobilenet_v2_fast_2x\.yaml: already exists with other content"):
+    with pytest.raises(MnasError, match=r"mobilenet_v2_fast_macs2x\.yaml: already exists with other content"):
         found.write()
-    assert [file.name for file in Path("specs").iterdir()] == ["mobilenet_v2_fast_2x.yaml"]
+    assert [file.name for file in Path("specs").iterdir()] == ["mobilenet_v2_fast_macs2x.yaml"]
     assert [file.name for file in found.write(tmp_path / "others")] == [f"{spec.name}.yaml" for spec in found.specs]
 
 
@@ -112,11 +112,34 @@ def test_members_at_budgets() -> None:
     found = family(base, rule="fast", macs=("0.5x", "2x", 3e8))
     wanted = (0.5 * own, 2 * own, 3e8)
     assert [architecture_cost(spec.architecture).macs for spec in found.specs] == pytest.approx(wanted, rel=0.01)
-    assert [member.label for member in found.members] == ["fast_0.5x", "fast_2x", "fast_300M"]
+    assert [member.label for member in found.members] == ["fast_macs0.5x", "fast_macs2x", "fast_macs300M"]
 
 
 def test_members_that_are_one_network_are_refused() -> None:
     """Budgets that differ by a thousandth are met by one network."""
     base = BaselineSpec("narrow", adapted(load("efficientnet_b0").architecture, 20, 10, 0.25), Provenance("a test"))
-    with pytest.raises(MnasError, match=r"family: fast_2.001x is the same network as narrow_fast_2x"):
+    with pytest.raises(MnasError, match=r"family: fast_macs2.001x is the same network as narrow_fast_macs2x"):
         family(base, rule="fast", macs=("2x", "2.001x"))
+
+
+@pytest.mark.parametrize(
+    ("of_family", "of_scale"),
+    [
+        (["--presets", "b3"], ["--preset", "b3"]),
+        (["--presets", "b3", "--activation", "gelu"], ["--preset", "b3", "--activation", "gelu"]),
+        (["--rule", "fast", "--macs", "600M"], ["--rule", "fast", "--target", "macs=600M"]),
+        (["--rule", "efficientnet", "--macs", "2x"], ["--target", "macs=2x"]),
+        (["--alpha", "1.1", "--beta", "1.2", "--gamma", "1.1", "--macs", "3x"],
+         ["--alpha", "1.1", "--beta", "1.2", "--gamma", "1.1", "--target", "macs=3x"]),
+    ],
+)  # fmt: skip
+def test_a_member_is_the_spec_that_scale_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_family: list[str], of_scale: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["scale", "efficientnet_b0", *of_scale]) == 0
+    (written,) = Path("specs").iterdir()
+    content = written.read_bytes()
+    assert main(["family", "efficientnet_b0", *of_family]) == 0
+    assert list(Path("specs").iterdir()) == [written]
+    assert written.read_bytes() == content

@@ -131,6 +131,8 @@ def test_the_last_line_trains_a_family_of_the_same_baseline(
     assert following is not None
     assert f"Next: {following}" in capsys.readouterr().out
     words = shlex.split(following)[1:]
+    growth = read_result(Path("s")).best.candidate.macs / read_result(Path("s")).plan.baseline.macs
+    assert f"--macs 1x,{growth:.4g}x,{growth**2:.4g}x" in following
     assert main([*words, "--macs", "3x,4x", "--seeds", "1", "--out", "f"]) == 0
     name = read_result(Path("s")).plan.candidates[0].name
     baseline, settings = read_training(Path("s", f"{name}-seed0"))

@@ -176,7 +176,7 @@ def test_standings_before_the_first_round_are_unknown() -> None:
     [
         ({"level": 0.9}, "level"),
         ({"first": 1}, "first"),
-        ({"first": 11}, "first"),
+        ({"first": 11}, "seeds"),
         ({"seeds": 1}, "seeds"),
         ({"budget": 0}, "budget"),
     ],
