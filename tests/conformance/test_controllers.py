@@ -20,7 +20,8 @@ from tests.processes import in_new_process
 
 NAMES = sorted(CONTROLLERS)
 # Optuna's Gaussian process takes half a second for a suggestion.
-EVERY = [pytest.param(name, marks=pytest.mark.slow) if name == "optuna:gp" else name for name in NAMES]
+SLOW = {"optuna:gp"}
+EVERY = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES]
 BROKEN = Failure("error", "broken")
 
 
@@ -136,10 +137,10 @@ def test_seed_decides_in_another_process_too(name: str, space: StageSpace, objec
 UNGUIDED = {"random", "nni:random", "nni:grid", "optuna:random"}
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in UNGUIDED])
+@pytest.mark.parametrize("name", [each for name, each in zip(NAMES, EVERY, strict=True) if name not in UNGUIDED])
 def test_it_beats_random(name: str, space: StageSpace, objective: Objective) -> None:
     """Best of 300 trials (of a slow one, 60), three seeds: each learning controller is above random."""
-    count = 60 if name == "optuna:gp" else 300
+    count = 60 if name in SLOW else 300
 
     def best(controller_name: str, seed: int) -> float:
         made = make_controller(controller_name, space, objective, seed)

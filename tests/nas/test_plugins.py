@@ -224,6 +224,9 @@ def test_our_evaluators_pass_the_checker(name: str, space: StageSpace) -> None:
     assert not [finding for finding in check_evaluator(load_evaluator(name), space) if finding.problem]
 
 
-@pytest.mark.parametrize("name", sorted(CONTROLLERS))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "optuna:gp" else name for name in sorted(CONTROLLERS)],
+)
 def test_our_controllers_pass_the_checker_on_a_space_they_never_saw(name: str) -> None:
     assert not [finding for finding in check_controller(name, load_space("mnasnet")) if finding.problem]
