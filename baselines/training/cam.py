@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 METHODS = ("cam", "grad-cam")
-CELL, GAP, LINE = 168, 8, 18
+CELL, GAP, LINE, FONT = 168, 8, 22, 14
 # A heat map from dark to bright that colour-blind people can read: five colours, interpolated linearly.
 _HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=float)
 
@@ -101,7 +101,7 @@ def cam_grid(
         MnasError: an image cannot be read, or a network does not know the class.
     """
     from PIL import Image as Images
-    from PIL import ImageDraw
+    from PIL import ImageDraw, ImageFont
 
     for column in columns:
         if of_class is not None and of_class not in column.classes:
@@ -114,24 +114,33 @@ def cam_grid(
             raise MnasError(f"images: {error}; use image files") from None
     step, height = CELL + GAP, CELL + GAP + LINE
     canvas = Images.new("RGB", (GAP + step * (1 + len(columns)), GAP + LINE + height * len(photos)), "white")
-    draw = ImageDraw.Draw(canvas)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT)
+
+    def write(left: int, top: int, text: str) -> None:
+        draw.text((left, top), _short(text, font.getlength), fill="black", font=font)
+
     for place, name in enumerate(["original", *(column.name for column in columns)]):
-        draw.text((GAP + step * place, GAP), _short(name), fill="black")
+        write(GAP + step * place, GAP, name)
     for row, (file, photo) in enumerate(zip(files, photos, strict=True)):
         top = GAP + LINE + height * row
         # All of it, unless every network sees only the middle.
         first = next((column for column in columns if column.fit != CROP), columns[0])
         _paste(canvas, _shown(photo[RGB], _view(first, photo[RGB])), (GAP, top))
-        draw.text((GAP, top + CELL), _short(file.name), fill="black")
+        write(GAP, top + CELL, file.name)
         for place, column in enumerate(columns, start=1):
             overlay, text = _cell(column, photo, method, of_class)
             _paste(canvas, overlay, (GAP + step * place, top))
-            draw.text((GAP + step * place, top + CELL), _short(text), fill="black")
+            write(GAP + step * place, top + CELL, text)
     return canvas
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 26 else f"{text[:25]}…"
+def _short(text: str, width: Callable[[str], float]) -> str:
+    """A text that fits into a cell."""
+    if width(text) <= CELL:
+        return text
+    while width(f"{text}…") > CELL:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _view(column: Column, photo: Pixels) -> View:

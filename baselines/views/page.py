@@ -334,7 +334,8 @@ def _part_html(part: Part, name: str) -> str:
             content = base64.b64encode(part.png).decode()
             return (
                 f"<figure><figcaption>{_text(part.caption)}</figcaption>\n"
-                f'<img class="picture" src="data:image/png;base64,{content}" alt="{_text(part.caption)}"></figure>\n'
+                f'<div class="frame" tabindex="0"><img class="picture" src="data:image/png;base64,{content}" '
+                f'alt="{_text(part.caption)}"></div></figure>\n'
             )
         case Table():
             return _table_html(part)

@@ -162,6 +162,7 @@ def cost_figure(nets: Sequence[Trained], cost: str) -> Plot:
 def curve_figure(nets: Sequence[Trained]) -> Plot:
     """Mean accuracy on the validation part after each epoch."""
     drawn = [one for one in nets if one.curve]
+    epochs = sorted({epoch for one in drawn for epoch, _ in one.curve})
     values = [100 * value for one in drawn for _, value in one.curve]
     low, high = _padded(values, values)
     traces: list[dict[str, Any]] = [
@@ -180,10 +181,9 @@ def curve_figure(nets: Sequence[Trained]) -> Plot:
     layout = {
         "height": _HEIGHT,
         "margin": _MARGIN,
-        "xaxis": {"title": axis_title("epoch")},
+        "xaxis": {"title": axis_title("epoch"), "tick0": epochs[0], "dtick": 1 + (epochs[-1] - epochs[0]) // 10},
         "yaxis": {"range": [low, high], "title": axis_title("validation top-1, %")},
     }
-    epochs = sorted({epoch for one in drawn for epoch, _ in one.curve})
     cells = [
         [f"{100 * dict(one.curve)[epoch]:.1f}" if epoch in dict(one.curve) else "–" for epoch in epochs]
         for one in drawn
@@ -222,5 +222,6 @@ def _hover(one: Trained, cost: str | None = None) -> str:
 
 
 def _padded(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis of per cents that holds all values, with some room where there is any."""
     span = max(max(high) - min(low), 0.5)
-    return min(low) - 0.06 * span, max(high) + 0.06 * span
+    return max(min(low) - 0.06 * span, 0.0), min(max(high) + 0.06 * span, 100.0)

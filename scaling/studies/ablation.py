@@ -333,13 +333,13 @@ def draw_maps(found: Ablation, file: Path, images: int = 4) -> None:
     from baselines.training.folder import load_training_data, trained_network
     from search_spaces.network import Network as Built
 
-    names = [found.baseline.name, *(variant.name for variant in found.variants)]
+    names = {found.baseline.name: "baseline", **{variant.name: variant.rule for variant in found.variants}}
     folders = {name: folder for name, seed, folder in read_comparison(found.folder).folders(found.folder) if seed == 0}
     columns = []
-    for name in names:
+    for name, shown in names.items():
         _, settings, network = trained_network(folders[name])
         assert isinstance(network, Built)
-        columns.append(Column(name, network, settings.classes, settings.fit))
+        columns.append(Column(shown, network, settings.classes, settings.fit))
     data = load_training_data(settings)
     labels = np.asarray(data.test.labels)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
 from baselines import load
 from baselines.training.augment import normalised
-from baselines.training.cam import CELL, Column, cam_grid, class_maps, overlaid
+from baselines.training.cam import CELL, FONT, Column, _short, cam_grid, class_maps, overlaid
 from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.adaptation import adapted
@@ -98,3 +98,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert message in capsys.readouterr().err
     assert main(["cam", "images", "--images", *files, "--out", "x.png"]) == 2
     assert "holds no training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["d", "efficientnet_b0_efficientnet_macs2x", "W" * 80, "i" * 80])
+def test_labels_fit_into_their_cells(text: str) -> None:
+    font = ImageFont.load_default(FONT)
+    shown = _short(text, font.getlength)
+    assert font.getlength(shown) <= CELL
+    assert shown == text or (shown.endswith("…") and font.getlength(f"{text[: len(shown)]}…") > CELL)
