@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import scaling
+from nas.__main__ import main
 from nas.studies import trained_comparison
 from nas.studies.contestants import Judged
 from scaling.studies import coefficient_search
@@ -65,6 +66,26 @@ def test_a_study_is_resumed_by_its_folder(kind: str, images: str, stops: list[in
 
 def text_of(found: Any) -> str:
     return str(found._repr_html_())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scale --phi 1",
+        "scale --explain",
+        "family --presets b1",
+        "family --train --presets b0..b1 --data images",
+        "ablate --data images",
+        "scaling-search --data images",
+    ],
+)
+@pytest.mark.usefixtures("images")
+def test_a_network_of_torchvision_is_not_scaled(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Whether torchvision is installed or not."""
+    name, *options = command.split()
+    assert main([name, "torchvision:resnet50", *options]) == 2
+    expected = "mnas: network: torchvision:resnet50 has no architecture in this project; scale a spec instead\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_other_folders_and_fields_are_refused(images: str) -> None:
