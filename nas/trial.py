@@ -35,7 +35,7 @@ class Trial:
     """
 
     number: int
-    genotype: Genotype
+    genotype: Genotype = field(hash=False)
     network: Architecture | Selection
     counts: Cost | None
     costs: tuple[float, ...]

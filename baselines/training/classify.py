@@ -23,6 +23,7 @@ from baselines.training.data.fit import drawn, evaluation_view
 from baselines.training.data.folders import images_below, seen
 from baselines.training.folder import trained_network
 from baselines.training.settings import TrainingSettings, network_of
+from baselines.values import ByValue
 from search_spaces.errors import MnasError
 
 # Images that are computed at once.
@@ -44,8 +45,8 @@ class Classifier:
     at_once: int = BATCH
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, eq=False)
+class Predictions(ByValue):
     """What a network sees in images.
 
     Attributes:

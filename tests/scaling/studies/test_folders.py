@@ -59,7 +59,11 @@ def test_a_study_is_resumed_by_its_folder(kind: str, images: str, stops: list[in
         with pytest.raises(MnasError, match=r"1 of \d trainings are done; finish it with: mnas "):
             scaling.load_run("run-two")
     resumed = scaling.resume("run-two", execution={"retries": 0})
-    for found in (resumed, scaling.load_run(Path("run-two"))):
+    read = scaling.load_run(Path("run-two"))
+    assert read == resumed
+    assert hash(read) == hash(resumed)
+    assert read != whole  # another folder
+    for found in (resumed, read):
         assert type(found) is type(whole)
         assert text_of(found).replace("run-two", "run-one") == text_of(whole)
 
