@@ -71,6 +71,18 @@ class Trial:
         """Whether it has an outcome."""
         return self.metrics is not None or self.failure is not None
 
+    def __repr__(self) -> str:
+        macs = f", {self.counts.macs:,} MACs" if self.counts else ""
+        accuracy = f", accuracy {self.metrics.accuracy:.4f}" if self.metrics else ""
+        failure = f", failed ({self.failure.kind})" if self.failure else ""
+        return f"Trial({self.number}{macs}{accuracy}{failure})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.terminal import as_html
+        from nas.views.trial import text
+
+        return as_html(*text(self))
+
 
 def best_trial(trials: Iterable[Trial | None], objective: Objective) -> Trial | None:
     """The trial with the highest merit (`Objective.merit`), the first of equals; None if none succeeded."""

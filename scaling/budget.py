@@ -161,6 +161,17 @@ class Solution:
         """Distance of the growth from that of the rule, in log MACs: 0.1 is a tenth more in one dimension."""
         return self.growth.distance(self.ideal)
 
+    def __repr__(self) -> str:
+        found = f"found {self.budget.show(self.found)} ({100 * self.error:+.2f} %)"
+        where = "on the rule" if self.on_rule else f"departing by {self.departure:.3f}"
+        return f"Solution({self.rule.name}, {self.budget.text()}: {found}, {where})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.terminal import as_html
+        from scaling.views.solution import text
+
+        return as_html(*text(self))
+
 
 def solve(base: Architecture, rule: Rule, budget: Budget, tolerance: float = TOLERANCE) -> Solution:
     """Find a network within the tolerance of a budget: one of the rule, or the one that departs least from its shares.

@@ -16,6 +16,7 @@ from torch import Tensor
 from baselines.exchange.onnx_files import SUFFIX, open_onnx
 from baselines.exchange.signature import Signature
 from baselines.memory import device_here
+from baselines.text import counted
 from baselines.training.augment import channel_constants, normalised
 from baselines.training.batches import READERS
 from baselines.training.data.decoding import Pixels, decode
@@ -70,6 +71,16 @@ class Predictions(ByValue):
         """Index of the most probable class of each image."""
         found: NDArray[np.int64] = self.probabilities.argmax(1)
         return found
+
+    def __repr__(self) -> str:
+        unread = f", {len(self.unreadable)} not read" if self.unreadable else ""
+        return f"Predictions({self.network}, {counted(len(self.files), 'image')}{unread})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.predictions import text
+        from baselines.views.terminal import as_html
+
+        return as_html(*text(self))
 
 
 def predict(
