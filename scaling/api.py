@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from baselines.arguments import typed
 from baselines.spec import BaselineSpec, is_name
 from baselines.subjects import Network, spec_of
-from baselines.text import Amount, Count
+from baselines.text import Amount, Count, names
 from scaling.budget import Budget, Solution, read_budget
 from scaling.budget import solve as solve_budget
 from scaling.compound import Coefficients
@@ -49,7 +49,7 @@ def scale(
     width: float | None = None,
     depth: float | None = None,
     resolution: Count | None = None,
-    keep: Sequence[str] = (),
+    keep: Annotated[Sequence[str], names] = (),
     activation: str | None = None,
     name: str | None = None,
 ) -> BaselineSpec:
@@ -116,7 +116,7 @@ def solve(
     alpha: float | None = None,
     beta: float | None = None,
     gamma: float | None = None,
-    keep: Sequence[str] = (),
+    keep: Annotated[Sequence[str], names] = (),
     activation: str | None = None,
 ) -> Solution:
     """Find the network near a rule that meets a target, and how far it departs from the rule.
