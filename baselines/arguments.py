@@ -1,17 +1,21 @@
-"""Arguments of the Python front door are of the types that its annotations say."""
+"""Arguments of the Python front door are of the types that its annotations say.
+
+Where the command line reads a list from a text, such as ``b0..b3`` or ``1:1.4:0.05``, these functions and dataclasses
+take that text too, and read it in the same way.
+"""
 
 from __future__ import annotations
 
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import wraps
 from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
-from search_spaces.errors import unknown_name
+from search_spaces.errors import MnasError, unknown_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,19 +28,26 @@ _NUMBERS: dict[Any, type] = {int: Integral, float: Real}
 def typed(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function refuse arguments of other types than its annotations name; of containers, the contents are free.
 
+    A text for a list is read first, where the annotation has a function that reads it.
+
     Raises:
+        MnasError: from the function, where such a text is no list.
         TypeError: from the function, in one line with the argument, what it may be, and what it was.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        hints = typing.get_type_hints(function)
-        for name, value in inspect.signature(function).bind(*args, **kwargs).arguments.items():
+        hints, readers = typing.get_type_hints(function), _list_readers(function)
+        given = inspect.signature(function).bind(*args, **kwargs)
+        for name, value in given.arguments.items():
+            if isinstance(value, str) and name in readers:
+                given.arguments[name] = _read(name, value, readers[name])
+                continue
             options = _options(hints.get(name, object))  # ``self`` has no annotation
             if not any(_permits(option, value) for option in options):
                 expected = " or ".join(dict.fromkeys(map(_text, options)))
                 raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
-        return function(*args, **kwargs)
+        return function(*given.args, **given.kwargs)
 
     return call
 
@@ -60,6 +71,44 @@ def fields_of(given: object) -> dict[str, Any]:
     return {} if given is None else {field.name: getattr(given, field.name) for field in fields(given)}  # type: ignore[arg-type]
 
 
+def freeze_lists(owner: object) -> None:
+    """Make the lists among the fields of a frozen dataclass tuples; a text is read as the command line reads it.
+
+    Raises:
+        MnasError: a text is no such list.
+        TypeError: a value is neither a text nor a list.
+    """
+    for name, read in _list_readers(type(owner)).items():
+        value = getattr(owner, name)
+        if isinstance(value, str):
+            object.__setattr__(owner, name, _read(name, value, read))
+        elif isinstance(value, Iterable):
+            object.__setattr__(owner, name, tuple(value))
+        elif value is not None:
+            raise TypeError(f"{name}: expected a list or a text, got {type(value).__name__}")
+
+
+def _read(name: str, text: str, read: Callable[[str], Any]) -> Any:
+    try:
+        return read(text)
+    except MnasError as error:
+        raise MnasError(f"{name}: {error}") from None
+
+
+def _list_readers(source: Callable[..., Any]) -> dict[str, Callable[[str], Any]]:
+    """Functions that read a text as a list, by the names of the arguments or fields whose annotations have one."""
+    found: dict[str, Callable[[str], Any]] = {}
+    for name, hint in typing.get_type_hints(source, include_extras=True).items():
+        for option in _options(hint):
+            if option == tuple[str, ...]:  # on the command line, it is given once for each text
+                found[name] = lambda text: (text,)
+            elif typing.get_origin(option) is Annotated:
+                kind, read = typing.get_args(option)
+                if typing.get_origin(kind) in (tuple, Sequence):
+                    found[name] = read
+    return found
+
+
 def _options(hint: Any) -> tuple[Any, ...]:
     union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     return typing.get_args(hint) if union else (hint,)
@@ -71,7 +120,7 @@ def _permits(hint: Any, value: object) -> bool:
         return isinstance(value, _NUMBERS[origin]) and not isinstance(value, bool)
     if origin is type:
         return isinstance(value, type) and issubclass(value, typing.get_args(hint))
-    # A text is a sequence of texts, which is never meant.
+    # A text is a sequence of texts, which is meant only where a function reads it.
     return isinstance(value, origin) and not (isinstance(value, str) and origin is not str)
 
 

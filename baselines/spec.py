@@ -9,7 +9,7 @@ from typing import Any
 
 from baselines.files import write_new_text
 from baselines.text import short_number
-from search_spaces import Architecture, architecture_from_dict, architecture_to_dict, digest
+from search_spaces import Architecture, architecture_cost, architecture_from_dict, architecture_to_dict, digest
 from search_spaces.architecture import check_number
 from search_spaces.errors import FieldError, MnasError, shorten
 from search_spaces.serialization import from_dict, read_text, read_yaml, require_mapping, to_dict, write_yaml
@@ -164,30 +164,38 @@ class BaselineSpec:
         """Digest of the architecture alone: equal architectures have equal digests, whatever their names."""
         return digest(self.architecture)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, in the order of a spec file, which `spec_from_dict` reads."""
+        records = {"search": self.provenance.search, "scaling": self.provenance.scaling}
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "architecture": architecture_to_dict(self.architecture),
+            "provenance": {
+                "source": self.provenance.source,
+                **{name: to_dict(record) for name, record in records.items() if record is not None},
+            },
+            "figures": [to_dict(figure) for figure in self.figures],
+        }
+
+    def __repr__(self) -> str:
+        net = self.architecture
+        return f"BaselineSpec({self.name}, {architecture_cost(net).macs:,} MACs at {net.resolution} px)"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.spec import text
+        from baselines.views.terminal import as_html
+
+        return as_html(*text(self))
+
 
 def is_name(value: object) -> bool:
     """Whether a value can be the name of a spec and of its file."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def spec_to_dict(spec: BaselineSpec) -> dict[str, Any]:
-    """A spec as plain data, in the order of a spec file."""
-    provenance = spec.provenance
-    records = {"search": provenance.search, "scaling": provenance.scaling}
-    return {
-        "schema": SCHEMA,
-        "name": spec.name,
-        "architecture": architecture_to_dict(spec.architecture),
-        "provenance": {
-            "source": provenance.source,
-            **{name: to_dict(record) for name, record in records.items() if record is not None},
-        },
-        "figures": [to_dict(figure) for figure in spec.figures],
-    }
-
-
 def spec_from_dict(data: object) -> BaselineSpec:
-    """The spec in the output of `spec_to_dict`. Raises `FieldError` with the path of a wrong field."""
+    """The spec in the output of `BaselineSpec.as_dict`. Raises `FieldError` with the path of a wrong field."""
     fields = dict(require_mapping(data, ""))
     if "schema" not in fields:
         raise FieldError("schema", f"missing; set it to {SCHEMA}, the schema of this version")
@@ -224,7 +232,7 @@ def write_spec(spec: BaselineSpec, file: Path) -> bool:
     Raises:
         MnasError: the file already exists with other content, or cannot be written; nothing is changed then.
     """
-    text = write_yaml(spec_to_dict(spec))
+    text = write_yaml(spec.as_dict())
     try:
         if file.exists() and read_text(file) == text:
             return False

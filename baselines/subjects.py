@@ -55,7 +55,9 @@ def spec_of(network: Network) -> BaselineSpec:
         MnasError: as `subject_of`, or the network is one of torchvision's.
         TypeError: as `subject_of`.
     """
-    subject = subject_of(network)
+    # A name is refused before torchvision, which need not be installed, is asked for the network.
+    subject = None if isinstance(network, str) and network.startswith(PREFIX) else subject_of(network)
     if not isinstance(subject, BaselineSpec):
-        raise MnasError(f"network: {subject.name} has no architecture in this project; scale a spec instead")
+        name = network if subject is None else subject.name
+        raise MnasError(f"network: {name} has no architecture in this project; scale a spec instead")
     return subject

@@ -65,7 +65,7 @@ KNOWN = {
     SEARCH_FILE: ("search", "mnas trials or mnas runs"),
     # Trained comparisons whose networks `scaling` makes.
     "ablation.json": ("ablation", "mnas ablate --resume, mnas report or mnas runs"),
-    "family.json": ("family", "mnas family --train --resume, mnas report or mnas runs"),
+    "family.json": ("family", "mnas family --resume, mnas report or mnas runs"),
     "scaling-search.json": ("scaling-search", "mnas scaling-search --resume, mnas report or mnas runs"),
     COMPARISON_FILE: ("comparison", "mnas compare --train --resume or mnas runs"),
     STUDY_FILE: ("study", "mnas runs"),

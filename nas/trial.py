@@ -35,7 +35,7 @@ class Trial:
     """
 
     number: int
-    genotype: Genotype
+    genotype: Genotype = field(hash=False)
     network: Architecture | Selection
     counts: Cost | None
     costs: tuple[float, ...]
@@ -70,6 +70,18 @@ class Trial:
     def done(self) -> bool:
         """Whether it has an outcome."""
         return self.metrics is not None or self.failure is not None
+
+    def __repr__(self) -> str:
+        macs = f", {self.counts.macs:,} MACs" if self.counts else ""
+        accuracy = f", accuracy {self.metrics.accuracy:.4f}" if self.metrics else ""
+        failure = f", failed ({self.failure.kind})" if self.failure else ""
+        return f"Trial({self.number}{macs}{accuracy}{failure})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.terminal import as_html
+        from nas.views.trial import text
+
+        return as_html(*text(self))
 
 
 def best_trial(trials: Iterable[Trial | None], objective: Objective) -> Trial | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 from baselines.arguments import typed
 from baselines.spec import BaselineSpec
 from baselines.subjects import Network, spec_of
-from baselines.text import Amount, Count
+from baselines.text import Amount, Count, names
 from scaling.budget import Budget, Solution, read_budget
 from scaling.budget import solve as solve_budget
 from scaling.compound import Coefficients
@@ -45,7 +46,7 @@ def scale(
     width: float | None = None,
     depth: float | None = None,
     resolution: Count | None = None,
-    keep: Sequence[str] = (),
+    keep: Annotated[Sequence[str], names] = (),
     activation: str | None = None,
     name: str | None = None,
 ) -> BaselineSpec:
@@ -118,7 +119,7 @@ def solve(
     alpha: float | None = None,
     beta: float | None = None,
     gamma: float | None = None,
-    keep: Sequence[str] = (),
+    keep: Annotated[Sequence[str], names] = (),
     activation: str | None = None,
 ) -> Solution:
     """Find the network near a rule that meets a target, and how far it departs from the rule.

@@ -92,21 +92,31 @@ def read_budget(text: str) -> Budget:
     if equals and name not in COSTS:
         raise unknown_name("target", name, COSTS)
     if equals and (match := re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*[xX×]", number)):
-        return Budget(name, float(match[1]), relative=True)
+        return _read(text, name, float(match[1]), relative=True)
     if name == "latency":
         found = _TIME.fullmatch(number)
         if found is None:
             raise MnasError(f"target: latency={shorten(number)}: expected a time with its unit, such as latency=20ms")
-        return Budget(name, float(found[1]) * _TIME_UNITS[found[2]])
+        return _read(text, name, float(found[1]) * _TIME_UNITS[found[2]])
     if name == "memory":  # bytes: 500M, 500MB; the suffix B alone does not mean billions
         number = number.removesuffix("B").removesuffix("b").strip()
     try:
-        return Budget(*cost_target(f"{name}{equals}{number}"))
-    except FieldError:
-        raise
+        name, value = cost_target(f"{name}{equals}{number}")
     except MnasError:
         problem = f"target: {shorten(text)}: expected COST=VALUE, such as macs=1G, macs=2x or latency=20ms"
         raise MnasError(problem) from None
+    return _read(text, name, value)
+
+
+def _read(text: str, cost: str, value: float, *, relative: bool = False) -> Budget:
+    """The budget that a text says. Raises `MnasError`, which quotes the text, if its value is out of range."""
+    try:
+        return Budget(cost, value, relative)
+    except FieldError:
+        size = "too small" if value < 1 else "too large"
+        raise MnasError(
+            f"target: {shorten(text)} is {size}; use a value such as macs=1G, macs=2x or latency=20ms"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,17 @@ class Solution:
     def departure(self) -> float:
         """Distance of the growth from that of the rule, in log MACs: 0.1 is a tenth more in one dimension."""
         return self.growth.distance(self.ideal)
+
+    def __repr__(self) -> str:
+        found = f"found {self.budget.show(self.found)} ({100 * self.error:+.2f} %)"
+        where = "on the rule" if self.on_rule else f"departing by {self.departure:.3f}"
+        return f"Solution({self.rule.name}, {self.budget.text()}: {found}, {where})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.terminal import as_html
+        from scaling.views.solution import text
+
+        return as_html(*text(self))
 
 
 def solve(base: Architecture, rule: Rule, budget: Budget, tolerance: float = TOLERANCE) -> Solution:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import scaling.api
 from baselines.arguments import typed
 from baselines.registry import load
 from baselines.spec import BaselineSpec
 from baselines.subjects import Network, spec_of
-from baselines.text import Amount, Count
+from baselines.text import Amount, Count, names
 from scaling.advice import Advice, Curve, advise, curves
 from scaling.budget import Budget, Solution
 from scaling.compound import Coefficients
@@ -179,7 +179,7 @@ def explain(
     width: float | None = None,
     depth: float | None = None,
     resolution: Count | None = None,
-    keep: Sequence[str] = (),
+    keep: Annotated[Sequence[str], names] = (),
     activation: str | None = None,
 ) -> Explanation:
     """Explain a scaled network: its rule beside published coefficients, rounding, and other rules at its cost.

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from baselines.arguments import typed
+from baselines.arguments import freeze_lists, made, typed
 from baselines.registry import own_file
 from baselines.spec import BaselineSpec, write_spec
 from baselines.subjects import Network, spec_of
@@ -46,9 +47,10 @@ class FamilyMembers:
     gamma: float | None = None
 
     def __post_init__(self) -> None:
-        for field in ("presets", "macs"):
-            if isinstance(value := getattr(self, field), str):
-                object.__setattr__(self, field, names(value))
+        freeze_lists(self)
+        budgets: Sequence[str | float] = self.macs
+        texts = tuple(value if isinstance(value, str) else short_number(value) for value in budgets)
+        object.__setattr__(self, "macs", texts)
         own = any(value is not None for value in (self.rule, self.alpha, self.beta, self.gamma))
         if bool(self.presets) == bool(own or self.macs):
             raise MnasError(
@@ -158,9 +160,9 @@ class Family:
 def family(
     network: Network,
     *,
-    presets: Sequence[str] = (),
+    presets: Annotated[Sequence[str], names] = (),
     rule: str | None = None,
-    macs: Sequence[str | float] = (),
+    macs: Annotated[Sequence[str | float], names] = (),
     alpha: float | None = None,
     beta: float | None = None,
     gamma: float | None = None,
@@ -170,9 +172,10 @@ def family(
 
     Args:
         network: name of a baseline, spec file, folder of a training or a search; or a spec or an architecture.
-        presets: published coefficients, such as "b0..b7"; resolutions are in proportion to the baseline's.
+        presets: published coefficients, such as "b0..b7" or ["b0", "b2"]; resolutions are in proportion to the
+            baseline's.
         rule: rule of the members at budgets; efficientnet by default.
-        macs: budgets of the rule: numbers, or texts such as "400M" or "2x".
+        macs: budgets of the rule, such as "400M,2x" or [400e6, "2x"].
         alpha, beta, gamma: factors of a rule of your own for phi = 1, instead of rule.
         activation: activation function of all members; the network's own by default.
 
@@ -180,8 +183,8 @@ def family(
         MnasError: a name is unknown, no network near the rule meets a budget, or two members are the same network.
         TypeError: the network is neither a name nor a spec nor an architecture.
     """
-    texts = tuple(value if isinstance(value, str) else short_number(value) for value in macs)
-    members = FamilyMembers(tuple(presets), rule, texts, alpha=alpha, beta=beta, gamma=gamma)
+    powers = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    members = made(FamilyMembers, {"presets": presets, "rule": rule, "macs": macs, **powers})
     return family_of(spec_of(network), members, activation=activation)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from baselines import load
 from baselines.commands.options import documented
 from baselines.exchange.formats import FORMATS, export_architecture, import_architecture
-from baselines.spec import read_spec, spec_to_dict
+from baselines.spec import read_spec
 from baselines.training.recipe import RECIPES, Recipe
 from baselines.training.recipe_files import read_recipe, recipe_text
 from nas.__main__ import main
@@ -56,7 +56,7 @@ class Entrance(NamedTuple):
 @cache
 def entrances() -> dict[str, Entrance]:
     """All kinds, by name."""
-    spec = spec_to_dict(load("efficientnet_b0"))
+    spec = load("efficientnet_b0").as_dict()
     return {
         "spec": Entrance("spec.yaml", write_yaml(spec).encode(), read_spec),
         "recipe": Entrance("recipe.toml", recipe_text(RECIPES["paper"], documented(Recipe)).encode(), read_recipe),

@@ -200,9 +200,9 @@ def show_found(
         show(pointer("Written:", str(arguments.html)))
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add RUN, and ``--allow-code`` for runs that name Python files."""
-    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a search")
+def add_run(parser: argparse.ArgumentParser, what: str = "folder of a search") -> None:
+    """Add RUN with its help, and ``--allow-code`` for runs that name Python files."""
+    parser.add_argument("folder", metavar="RUN", type=Path, help=what)
     parser.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
 
 

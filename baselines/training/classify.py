@@ -16,6 +16,7 @@ from torch import Tensor
 from baselines.exchange.onnx_files import SUFFIX, open_onnx
 from baselines.exchange.signature import Signature
 from baselines.memory import device_here
+from baselines.text import counted
 from baselines.training.augment import channel_constants, normalised
 from baselines.training.batches import READERS
 from baselines.training.data.decoding import Pixels, decode
@@ -23,6 +24,7 @@ from baselines.training.data.fit import drawn, evaluation_view
 from baselines.training.data.folders import images_below, seen
 from baselines.training.folder import trained_network
 from baselines.training.settings import TrainingSettings, network_of
+from baselines.values import ByValue
 from search_spaces.errors import MnasError
 
 # Images that are computed at once.
@@ -44,8 +46,8 @@ class Classifier:
     at_once: int = BATCH
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, eq=False)
+class Predictions(ByValue):
     """What a network sees in images.
 
     Attributes:
@@ -69,6 +71,16 @@ class Predictions:
         """Index of the most probable class of each image."""
         found: NDArray[np.int64] = self.probabilities.argmax(1)
         return found
+
+    def __repr__(self) -> str:
+        unread = f", {len(self.unreadable)} not read" if self.unreadable else ""
+        return f"Predictions({self.network}, {counted(len(self.files), 'image')}{unread})"
+
+    def _repr_html_(self) -> str:
+        from baselines.views.predictions import text
+        from baselines.views.terminal import as_html
+
+        return as_html(*text(self))
 
 
 def predict(

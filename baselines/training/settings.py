@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baselines.arguments import freeze_lists
 from baselines.comparators import Comparator, Subject
 from baselines.spec import BaselineSpec, Provenance
 from baselines.text import OWN, Count, Quantity, Side, counted
@@ -49,6 +50,9 @@ class ShortTraining:
     fit: str | None = None
     channels: int | None = None
     balance: str | None = None
+
+    def __post_init__(self) -> None:
+        freeze_lists(self)
 
     @property
     def image_channels(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.spec import BaselineSpec, Figure, SearchRecord, spec_to_dict
 from baselines.text import counted
 from baselines.views.terminal import Table, pointer, print_json, show
 from search_spaces import Architecture, ConvLayer, MBConv, Stage, architecture_cost, layer_costs, part_costs
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from baselines.counts import OtherCount
+    from baselines.spec import BaselineSpec, Figure, SearchRecord
 
 
 PART_COLUMNS = [
@@ -47,7 +47,7 @@ def data(spec: BaselineSpec, *, per_layer: bool = False, counted_with: OtherCoun
         "memory": asdict(network_memory(spec.architecture)),
         "blocks": spec.architecture.num_blocks,
         "parts": [{"name": name, "macs": part.macs, "params": part.params} for name, part in parts],
-        "spec": spec_to_dict(spec),
+        "spec": spec.as_dict(),
     }
     if per_layer:
         found["layers"] = [

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.statistics import half_of_student
+from baselines.values import ByValue
 from search_spaces.architecture import check_name
 from search_spaces.errors import MnasError
 
@@ -54,8 +55,8 @@ def _bits(result: Mapping[str, Any], prefix: str) -> NDArray[np.bool_]:
     return np.unpackbits(packed, count=images).astype(bool)
 
 
-@dataclass(frozen=True)
-class Contestant:
+@dataclass(frozen=True, eq=False)
+class Contestant(ByValue):
     """A network with its trainings.
 
     Attributes:

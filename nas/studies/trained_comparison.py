@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ class TrainedComparison:
     contestants: tuple[Contestant, ...]
     differences: tuple[PairedDifference, ...]
     notes: tuple[str, ...]
-    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]]
+    curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]] = field(hash=False)
 
 
 def create_comparison(

@@ -19,7 +19,7 @@ from search_spaces import MnasError
 
 MEMBERS = ("presets", "rule", "macs", "alpha", "beta", "gamma")
 TRAINED = ("comparators", "seeds", "equal")
-OF_TRAINING = ("data", "resume", "html", "out", *TRAINED)
+OF_TRAINING = ("data", "html", "out", *TRAINED)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write a family, or train it."""
-    if arguments.train:
+    if arguments.train or arguments.resume:
         _train(arguments)
         return
     refuse(arguments, OF_TRAINING, "{} needs --train")
@@ -70,11 +70,12 @@ def _measured(found: Family) -> view.Measured:
 
 def _train(arguments: argparse.Namespace) -> None:
     """Train a family, or the rest of it."""
+    way = "--resume" if arguments.resume else "--train"
     if arguments.latency:
         raise MnasError(
-            "latency: --latency cannot be combined with --train; measure the trained networks with mnas latency"
+            f"latency: --latency cannot be combined with {way}; measure the trained networks with mnas latency"
         )
-    refuse(arguments, ("specs",), "{} cannot be combined with --train")
+    refuse(arguments, ("specs",), f"{{}} cannot be combined with {way}")
     run_trainings(
         arguments,
         FAMILY,

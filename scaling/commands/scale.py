@@ -9,8 +9,9 @@ from pathlib import Path
 import scaling.api
 from baselines.commands.options import SPEC, add_json, add_options, documented, given, refuse, show_found
 from baselines.files import check_new
-from baselines.registry import load, own_file
+from baselines.registry import own_file
 from baselines.spec import write_spec
+from baselines.subjects import spec_of
 from baselines.views import spec as spec_view
 from scaling.published import PRESETS
 from scaling.rules import RULES, rule_of
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         _explain(arguments)
         return
     refuse(arguments, ("html",), "{} needs --explain")
-    parent = load(arguments.spec)
+    parent = spec_of(arguments.spec)
     options = given(arguments, scaling.api.scale) | {"keep": tuple(arguments.keep)}
     way = scaling.api.way_of([name for name, value in options.items() if value != ()])
     why: view.Why = None

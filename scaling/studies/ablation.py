@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from baselines.arguments import fields_of, made, typed
+from baselines.arguments import fields_of, freeze_lists, made, typed
 from baselines.files import file_name, new_folder, write_new
 from baselines.subjects import Network
-from baselines.text import Names, names
+from baselines.text import Names
 from baselines.training.data.sources import ImageData
 from nas.executors.base import Execution
 from nas.studies.contestants import Contestant
@@ -76,8 +76,7 @@ class AblationPlan:
         check_name("regularise", self.regularise, REGULARISE)
         if self.equal is not None:
             check_name("equal", self.equal, EQUAL)
-        if isinstance(self.rules, str):
-            object.__setattr__(self, "rules", names(self.rules))
+        freeze_lists(self)
         if len(self.rules) < 2:
             raise MnasError("rules: expected two or more, separated by commas, such as w,efficientnet")
 

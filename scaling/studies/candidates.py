@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
+from baselines.arguments import freeze_lists
 from baselines.spec import BaselineSpec
 from baselines.text import Integers, Numbers
 from scaling.budget import Budget, read_budget, solve
@@ -49,6 +50,7 @@ class Grid:
     sides: Integers | None = None
 
     def __post_init__(self) -> None:
+        freeze_lists(self)
         given: object = self.target
         if isinstance(given, str):
             object.__setattr__(self, "target", read_budget(given))

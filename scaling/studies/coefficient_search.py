@@ -17,7 +17,7 @@ import numpy as np
 from baselines.arguments import fields_of, made, typed
 from baselines.files import new_folder
 from baselines.notices import say
-from baselines.spec import BaselineSpec, spec_to_dict
+from baselines.spec import BaselineSpec
 from baselines.subjects import Network
 from baselines.text import counted, points
 from baselines.training.data.sources import ImageData
@@ -102,7 +102,7 @@ def create_search(
         plan.key(place, seed): (trainings[place][0], replace(trainings[place][1], seed=seed, micro_batches=finest))
         for place, seed in race(nothing, rule).due
     }
-    start_trainings(folder, started, {SEARCH.file: plan, BASELINE_FILE: write_yaml(spec_to_dict(parent))})
+    start_trainings(folder, started, {SEARCH.file: plan, BASELINE_FILE: write_yaml(parent.as_dict())})
     return data
 
 

@@ -32,7 +32,7 @@ from scaling.studies.baseline import StudyOptions, adapted_baseline, as_they_are
 from search_spaces import MnasError
 from search_spaces.architecture import check_int, check_name
 
-FAMILY = StudyKind("trained family", "family.json", ("family", "--train"))
+FAMILY = StudyKind("trained family", "family.json", ("family",))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.spec import BaselineSpec
-from baselines.views.terminal import Table
 from scaling.budget import Solution, memory_bytes
 from scaling.published import source_of
 from scaling.rules import Rule, constraint, position
+from scaling.views import solution as solution_view
+from scaling.views.solution import latency_protocol, rule_lines
 from search_spaces import Architecture, architecture_cost
 from search_spaces.architecture import DEPTH_DIVISOR
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # Why a network has its coefficients: the solution for a budget, a rule and its growth of MACs, or a preset's name.
 Why = Solution | tuple[Rule, float] | str | None
-_COLUMNS = ("coefficient", "multiplies MACs by", "share", "rule's share")
 
 
 def growth_text(parent: BaselineSpec, scaled: BaselineSpec) -> str:
@@ -44,16 +44,6 @@ def least_lines(parent: BaselineSpec, scaled: BaselineSpec) -> list[str]:
     return [f"Note:   the factors would leave {' and '.join(parts)} {least}"] if parts else []
 
 
-def rule_lines(rule: Rule, base: Architecture, scale: float) -> list[str]:
-    """A rule with its source, and where a growth of MACs lies among its points or misses the paper's constraint."""
-    lines = [f"Rule:   {rule.name}: {rule.meaning} [{rule.source}]"]
-    if found := position(rule, base, scale):
-        lines.append(f"Points: {found}")
-    if found := constraint(rule):
-        lines.append(f"Note:   {found}")
-    return lines
-
-
 def preset_lines(name: str) -> list[str]:
     """The source of a preset, and whether its accuracies carry over."""
     note = _preset_note(name)
@@ -67,55 +57,13 @@ def _preset_note(name: str) -> str | None:
     return f"these are coefficients of another family ({family}), whose accuracies do not carry over"
 
 
-def solution_text(solution: Solution) -> list[RenderableType]:
-    """A budget, what was found for it, and how far that departs from the rule."""
-    budget, show = solution.budget, solution.budget.show
-    batch = "" if budget.batch is None else f" with batch {budget.batch}"
-    wanted = f" ({show(solution.wanted)})" if budget.relative else ""
-    lines = [
-        *rule_lines(solution.rule, solution.base, solution.scale),
-        f"Budget: {budget.text()}{wanted}{batch}; found {show(solution.found)} ({100 * solution.error:+.2f} %)",
-    ]
-    if budget.cost == "latency":
-        lines.append(f"Time:   {_protocol()}; another run will differ")
-    if solution.on_rule:
-        lines.append(f"Found:  the rule {solution.rule.name} itself makes this network")
-    else:
-        lines.append(
-            f"Found:  near the rule, which jumps over this budget; it departs by {solution.departure:.3f} in log MACs"
-        )
-    return [*lines, "", solution_table(solution)]
-
-
-def solution_table(solution: Solution) -> Table:
-    """Each dimension of a network: its coefficient, how it multiplies MACs alone, and its share beside the rule's."""
-    table = Table("Shares of the growth of log MACs", [("dimension", "left"), *((name, "right") for name in _COLUMNS)])
-    chosen, shares, rule = solution.coefficients, solution.growth.shares(), solution.ideal.shares()
-    coefficients = {
-        "depth": f"{chosen.depth:g}",
-        "width": f"{chosen.width:g}",
-        "resolution": f"{chosen.resolution} px",
-    }
-    for place, (name, coefficient) in enumerate(coefficients.items()):
-        cells = ["–" if found is None else _percent(found[place]) for found in (shares, rule)]
-        table.add_row(name, coefficient, f"×{solution.growth[place]:.3f}", *cells)
-    table.add_section()
-    together = architecture_cost(solution.architecture).macs / architecture_cost(solution.base).macs
-    table.add_row("together", "", f"×{together:.3f}", "", "", style="bold")
-    return table
-
-
 def why_text(parent: BaselineSpec, why: Why) -> list[RenderableType]:
     """Why a network has its coefficients."""
     if isinstance(why, str):
         return [*preset_lines(why)]
     if isinstance(why, Solution):
-        return solution_text(why)
+        return solution_view.text(why)
     return [] if why is None else [*rule_lines(why[0], parent.architecture, why[1])]
-
-
-def _percent(value: float) -> str:
-    return f"{round(100 * value, 1) + 0.0:.1f} %"  # 0.0 removes the sign of -0.0
 
 
 def data(parent: BaselineSpec, scaled: BaselineSpec, why: Why) -> dict[str, Any]:
@@ -158,7 +106,7 @@ def _solution_data(solution: Solution) -> dict[str, Any]:
         "wanted": solution.wanted,
         "found": solution.found,
         "error": solution.error,
-        "protocol": _protocol() if budget.cost == "latency" else None,
+        "protocol": latency_protocol() if budget.cost == "latency" else None,
         "on_rule": solution.on_rule,
         "departure": solution.departure,
         "coefficients": {"depth": chosen.depth, "width": chosen.width, "resolution": chosen.resolution},
@@ -168,12 +116,3 @@ def _solution_data(solution: Solution) -> dict[str, Any]:
         "rule_shares": None if ideal is None else ideal._asdict(),
         "published": solution.published,
     }
-
-
-def _protocol() -> str:
-    """How a latency was measured."""
-    from baselines.latency import Protocol, machine
-
-    protocol = Protocol()
-    how = f"median of {protocol.runs} runs of one image after {protocol.warmup} to warm up"
-    return f"{how}, measured on {machine(protocol)}"

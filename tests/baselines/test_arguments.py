@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 
-from baselines.arguments import typed
-from baselines.text import Count
+from baselines.arguments import freeze_lists, typed
+from baselines.text import Count, Numbers, names
+from search_spaces import MnasError
 
 
 @typed
@@ -58,6 +60,38 @@ def test_what_the_annotations_permit(number: float, arguments: dict[str, Any]) -
 def test_what_they_do_not(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=f"^{message}$"):
         example(**{"number": 1.0, **arguments})
+
+
+@typed
+def listed(parts: Annotated[Sequence[str], names], others: Annotated[Sequence[str], names] = ()) -> tuple[str, ...]:
+    return (*parts, *others)
+
+
+@dataclass(frozen=True)
+class Lists:
+    factors: Numbers | None = None
+    settings: tuple[str, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        freeze_lists(self)
+
+
+def test_a_text_for_a_list_is_read_as_on_the_command_line() -> None:
+    assert listed("a,b") == listed(["a", "b"]) == listed("a", others="b") == ("a", "b")
+    with pytest.raises(TypeError, match="parts: expected Sequence, got int"):
+        listed(3)  # type: ignore[arg-type]
+
+
+def test_lists_of_a_dataclass_are_tuples_and_texts_are_read() -> None:
+    assert Lists("1:1.4:0.2").factors == Lists([1, 1.2, 1.4]).factors == (1, 1.2, 1.4)  # type: ignore[arg-type]
+    assert Lists(settings="mixup=0.2").settings == ("mixup=0.2",)  # type: ignore[arg-type]
+    assert Lists(name="a,b").name == "a,b"
+    assert hash(Lists([1.0])) == hash(Lists((1.0,)))  # type: ignore[arg-type]
+    with pytest.raises(MnasError, match="factors: '1:2': expected FROM:TO:STEP"):
+        Lists("1:2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="factors: expected a list or a text, got int"):
+        Lists(3)  # type: ignore[arg-type]
 
 
 def test_the_function_stays_itself() -> None:

@@ -9,7 +9,6 @@ import torch
 
 from baselines import load, names, read_spec
 from baselines.registry import PACKAGED
-from baselines.spec import spec_to_dict
 from scaling import Coefficients, compound_scale
 from scaling.released import released
 from search_spaces import architecture_cost
@@ -68,7 +67,7 @@ def test_counts(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_files_equal_what_would_be_written(name: str) -> None:
     file = PACKAGED / f"{name}.yaml"
-    assert read_yaml(file) == spec_to_dict(read_spec(file))
+    assert read_yaml(file) == read_spec(file).as_dict()
     assert all(figure.kind == "published" for figure in load(name).figures)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from baselines import BaselineSpec, Figure, Provenance, ScalingRecord, SearchRecord, load, names, read_spec, write_spec
 from baselines.registry import PACKAGED, own_file
-from baselines.spec import Target, spec_from_dict, spec_to_dict
+from baselines.spec import Target, spec_from_dict
 from search_spaces import FieldError, MnasError
 from search_spaces.serialization import read_yaml
 from tests.search_spaces.strategies import architectures
@@ -97,7 +97,7 @@ def test_wrong_names(name: object) -> None:
     ],
 )
 def test_errors_name_the_wrong_field(path: tuple[str | int, ...], value: object, message: str) -> None:
-    data = spec_to_dict(load("efficientnet_b0"))
+    data = load("efficientnet_b0").as_dict()
     inner = data
     for key in path[:-1]:
         inner = inner[key]  # type: ignore[index]
@@ -127,4 +127,4 @@ def test_truncated_and_damaged_spec_files_give_one_line(
 def test_the_b0_file_is_a_table() -> None:
     lines = (PACKAGED / "efficientnet_b0.yaml").read_text().splitlines()
     assert sum(line.strip().startswith("- {op: mbconv,") for line in lines) == 7
-    assert read_yaml(PACKAGED / "efficientnet_b0.yaml") == spec_to_dict(load("efficientnet_b0"))
+    assert read_yaml(PACKAGED / "efficientnet_b0.yaml") == load("efficientnet_b0").as_dict()

@@ -129,6 +129,19 @@ def test_what_is_no_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "holds no run" in capsys.readouterr().err
 
 
+def test_report_names_all_that_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "folder of a search, a trained comparison, an ablation, a trained family or a search for coefficients"
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert main(["report", str(folder)]) == 2
+        assert capsys.readouterr().err == f"mnas: run: {folder} holds no run; expected the {expected}\n"
+    (tmp_path / "training.json").write_text("{")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "holds a training, which has no report; use mnas evaluate or mnas runs with it" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    assert expected in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_resumed_run_keeps_its_settings(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for controller in ("ppo", "bayesian"):  # the second is the default
         assert main(["search", "--resume", str(runs / "half"), "--controller", controller]) == 2

@@ -235,5 +235,7 @@ def test_bad_options_of_a_grid(narrow: Architecture) -> None:
 
 def test_a_target_as_text() -> None:
     assert Grid(target="macs=2x") == Grid(target=read_budget("macs=2x"))  # type: ignore[arg-type]
+    texts = Grid(depths="1:1.4:0.2", widths="1,1.1", sides="24:32:4")  # type: ignore[arg-type]
+    assert texts == Grid(depths=(1, 1.2, 1.4), widths=(1, 1.1), sides=(24, 28, 32))
     with pytest.raises(MnasError, match="unknown field 'depth'; did you mean 'depths'"):
         scaling.search_coefficients("efficientnet_b0", data="nowhere", grid={"depth": (1.0,)})

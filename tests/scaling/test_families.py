@@ -11,7 +11,7 @@ import pytest
 from baselines import load
 from baselines.spec import BaselineSpec, Provenance
 from nas.__main__ import main
-from scaling import family
+from scaling import FamilyPlan, family, scale
 from scaling.compound import Coefficients, compound_scale
 from search_spaces import MnasError, architecture_cost
 from search_spaces.adaptation import adapted
@@ -42,6 +42,17 @@ def test_ranges_of_presets() -> None:
     for wrong in ("b0..lite3", "b0..", "b0..b99"):
         with pytest.raises(MnasError, match=r"presets: .*: expected a range within one series"):
             family("efficientnet_b0", presets=(wrong,))
+
+
+def test_lists_may_be_texts_as_on_the_command_line() -> None:
+    assert family("efficientnet_b0", presets="b0..b2") == family("efficientnet_b0", presets=["b0", "b1", "b2"])
+    assert family("efficientnet_b0", macs="0.5x,800M") == family("efficientnet_b0", macs=["0.5x", 800e6])
+    plan = FamilyPlan(macs=[1e9, "2x"], comparators="torchvision:resnet18, torchvision:resnet50")  # type: ignore[arg-type]
+    assert plan.macs == ("1G", "2x")
+    assert plan.comparators == ("torchvision:resnet18", "torchvision:resnet50")
+    assert scale("efficientnet_b0", width=1.2, keep="stem,head") == scale(
+        "efficientnet_b0", width=1.2, keep=("stem", "head")
+    )
 
 
 def test_in_a_notebook() -> None:

@@ -114,10 +114,24 @@ def test_interrupted_and_resumed(images: str, instant: Callable[[dict[str, float
     instant({})
     plan = FamilyPlan(presets=("b0", "b3"), seeds=2)
     create_family(Path("f"), "mnasnet_small", images, plan, OPTIONS)
-    with pytest.raises(MnasError, match=r"0 of 4 trainings are done; finish it with: mnas family --train --resume f"):
+    with pytest.raises(MnasError, match=r"0 of 4 trainings are done; finish it with: mnas family --resume f"):
         read_result(Path("f"))
     first = run_family(Path("f"))
     assert view.data(run_family(Path("f"))) == view.data(first) == view.data(read_result(Path("f")))
+
+
+def test_a_folder_is_resumed_without_train(
+    images: str, instant: Callable[[dict[str, float]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder says what it is."""
+    instant({})
+    create_family(Path("f"), "mnasnet_small", images, FamilyPlan(presets=("b0", "b3"), seeds=2), OPTIONS)
+    assert main(["family", "--resume", "f", "--json"]) == 0
+    assert result(capsys)["members"] == view.data(read_result(Path("f")))["members"]
+    assert main(["family", "--resume", "f", "--latency"]) == 2
+    assert "latency: --latency cannot be combined with --resume; measure the trained" in capsys.readouterr().err
+    assert main(["family", "mnasnet_small", "--resume", "f"]) == 2
+    assert "spec: SPEC cannot be combined with --resume" in capsys.readouterr().err
 
 
 @pytest.mark.slow

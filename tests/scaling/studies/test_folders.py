@@ -5,47 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import scaling
-from nas.studies import trained_comparison
-from nas.studies.contestants import Judged
-from scaling.studies import coefficient_search
+from nas.__main__ import main
 from search_spaces import MnasError
+from tests.scaling.studies.conftest import study
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
-
-OPTIONS = {"recipe": "proxy", "epochs": 1, "batch": 16, "width": 0.25, "resolution": 16}
-
-
-@pytest.fixture
-def stops(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Trainings take no time; the one with this number is interrupted."""
-    started: list[str] = []
-    after: list[int] = []
-
-    def judged(call: Any) -> dict[str, Any]:
-        started.append(call.folder.name)
-        if len(started) in after:
-            raise KeyboardInterrupt
-        hits = np.random.default_rng(list(call.folder.name.encode())).random(400) < 0.5
-        return Judged(hits, hits[:100]).as_dict()
-
-    for module in (trained_comparison, coefficient_search):
-        monkeypatch.setattr(module, "train_and_judge", judged)
-    return after
-
-
-def study(kind: str, images: str, out: str) -> Any:
-    if kind == "ablate":
-        plan = {"rules": ("w", "efficientnet"), "seeds": 2}
-        return scaling.ablate("mnasnet_small", data=images, plan=plan, options=OPTIONS, out=out)
-    if kind == "family":
-        plan = {"rule": "fast", "macs": ("1x", "2x"), "seeds": 2}
-        return scaling.train_family("mnasnet_small", data=images, plan=plan, options=OPTIONS, out=out)
-    grid, rule = {"depths": (1, 1.5, 2), "widths": (1, 1.25, 1.5), "sides": (16, 20, 24)}, {"first": 2, "seeds": 3}
-    return scaling.search_coefficients("mnasnet_small", data=images, grid=grid, rule=rule, options=OPTIONS, out=out)
 
 
 @pytest.mark.parametrize("kind", ["ablate", "family", pytest.param("search", marks=pytest.mark.slow)])
@@ -58,13 +25,37 @@ def test_a_study_is_resumed_by_its_folder(kind: str, images: str, stops: list[in
         with pytest.raises(MnasError, match=r"1 of \d trainings are done; finish it with: mnas "):
             scaling.load_run("run-two")
     resumed = scaling.resume("run-two", execution={"retries": 0})
-    for found in (resumed, scaling.load_run(Path("run-two"))):
+    read = scaling.load_run(Path("run-two"))
+    assert read == resumed
+    assert hash(read) == hash(resumed)
+    assert read != whole  # another folder
+    for found in (resumed, read):
         assert type(found) is type(whole)
         assert text_of(found).replace("run-two", "run-one") == text_of(whole)
 
 
 def text_of(found: Any) -> str:
     return str(found._repr_html_())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scale --phi 1",
+        "scale --explain",
+        "family --presets b1",
+        "family --train --presets b0..b1 --data images",
+        "ablate --data images",
+        "scaling-search --data images",
+    ],
+)
+@pytest.mark.usefixtures("images")
+def test_a_network_of_torchvision_is_not_scaled(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Whether torchvision is installed or not."""
+    name, *options = command.split()
+    assert main([name, "torchvision:resnet50", *options]) == 2
+    expected = "mnas: network: torchvision:resnet50 has no architecture in this project; scale a spec instead\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_other_folders_and_fields_are_refused(images: str) -> None:
