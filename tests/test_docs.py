@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import scaling
+from baselines.commands.options import documented
 from nas.__main__ import parser_of
+from nas.commands.trainings import SHARED
+from tests.baselines.training.images import write_folders
 from tests.processes import ROOT, environment
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -30,10 +34,14 @@ def expected_output(code: str) -> list[str]:
     return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["docs/python.md", "docs/networks.md"])
-def test_python_runs_and_prints_what_it_says(workplace: Path, page: str) -> None:
-    """All blocks of a page in one process, in an empty directory."""
+@pytest.mark.parametrize("page", ["docs/python.md", "docs/networks.md", "docs/scaling.md"])
+def test_python_runs_and_prints_what_it_says(workplace: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """All blocks of a page in one process, in an empty directory; for a page with trainings, one with images."""
     blocks = python_blocks(page)
+    if any('data="images"' in block for block in blocks):
+        pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(workplace / "cache"))
+        write_folders(workplace / "images", count=40)
     assert blocks
     for block in blocks:
         if match := FILE.match(block):
@@ -42,6 +50,14 @@ def test_python_runs_and_prints_what_it_says(workplace: Path, page: str) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected_output(code)
+
+
+def test_the_fields_of_studies_are_named() -> None:
+    """The table of the page has the options of the commands, which are fields of these classes."""
+    rows = re.findall(r"^\| `\w+` \| .* \| `(\w+)` \| (.*) \|$", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE)
+    named = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+    whole = (scaling.AblationPlan, scaling.FamilyPlan, scaling.Grid, scaling.RacingRule)
+    assert named == {kind.__name__: set(documented(kind)) for kind in whole} | {"StudyOptions": set(SHARED)}
 
 
 def commands(page: Path) -> list[str]:
