@@ -7,6 +7,10 @@ expectation has a closed form; its log is compared (Ament et al., arXiv 2310.207
 far from the best. It is maximised by climbing: from the best networks and the best of some random ones, to the best of
 all neighbours that differ in one choice and of some that differ in more, until none is better.
 
+Near the best network the model is soon sure of everything, also where it is wrong. After several trials without a new
+best one, every other suggestion therefore believes that the model is less sure than it says, by a factor that grows
+until there is a new best one; and now and then climbs start at more networks, and more of them go on.
+
 Trials that are still running count as if they had turned out as predicted. Nothing here depends on the space.
 """
 
@@ -32,6 +36,10 @@ INITIAL_TRIALS = 6
 BEST, DRAWN_BEST, DRAWN, DRAWN_MEMBERS = 6, 4, 200, 2000
 # After the first step, only the highest climbs go on.
 CLIMBS, MAX_CLIMB = 3, 30
+# After every so many trials without a new best one, σ counts twice as much in every other suggestion, up to a limit, and
+# now and then climbs start at more of the best networks.
+PATIENCE, MAX_OPTIMISM = 10, 8.0
+MORE_BEST, MORE_CLIMBS, MORE_EVERY = 30, 12, 8
 # Neighbours of each row that differ in two or three choices.
 FARTHER = 16
 # The parameters of the model are fitted again whenever the number of trials has grown by a tenth.
@@ -119,14 +127,26 @@ class BayesianController(Controller):
             model = GaussianProcess(self._features, rows, accuracy, model.parameters, fit=False)
         return model, rows
 
+    def _stale(self) -> int:
+        """How many trials came after the best one."""
+        return len(self._merits) - 1 - int(np.argmax(self._merits))
+
+    def _optimism(self) -> float:
+        """The factor by which σ counts now."""
+        stale = self._stale()
+        return 1.0 if stale % 2 else float(min(2.0 ** min(stale // PATIENCE, 64), MAX_OPTIMISM))
+
     def _climb(self, model: GaussianProcess, best: float) -> Indices:
         """The new row with the largest expected improvement that is found, of shape (1, choices), or none."""
+        stale = self._stale()
+        more = stale >= PATIENCE and stale % MORE_EVERY == 0
+        starts, climbs = (MORE_BEST, MORE_CLIMBS) if more else (BEST, CLIMBS)
         count = DRAWN if self._members is None else DRAWN_MEMBERS
         drawn = sample_new(self.space, self.rng, self._seen, count)
         scores = self._log_improvement(model, best, drawn)
         found = [self._first_new(drawn, scores)]
         order = np.argsort(-scores, kind="stable")[:DRAWN_BEST]
-        tried = self._rows[np.argsort(-self._merits, kind="stable")[:BEST]]
+        tried = self._rows[np.argsort(-self._merits, kind="stable")[:starts]]
         rows = np.concatenate([drawn[order], tried])
         values = np.concatenate([scores[order], self._log_improvement(model, best, tried)])
         for _ in range(MAX_CLIMB):
@@ -143,7 +163,7 @@ class BayesianController(Controller):
                 break
             rows, first = np.unique(near.reshape(*each.shape, -1)[better, higher[better]], axis=0, return_index=True)
             values = top[better][first]
-            order = np.argsort(-values, kind="stable")[:CLIMBS]
+            order = np.argsort(-values, kind="stable")[:climbs]
             rows, values = rows[order], values[order]
         row, _ = max(found, key=lambda pair: pair[1])
         return row
@@ -177,6 +197,7 @@ class BayesianController(Controller):
         if not len(rows):
             return np.empty(0)
         mean, sigma = model.predict(rows)
+        sigma = sigma * self._optimism()
         costs = self.costs(rows)
         at_none = self._merit(np.zeros(len(rows)), costs)
         slope = self._merit(np.ones(len(rows)), costs) - at_none

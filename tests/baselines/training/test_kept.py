@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from baselines import load
 from baselines.training import checkpoint
-from baselines.training.cam import CELL, Column, cam_grid
+from baselines.training.cam import CELL, GAP, LINE, Column, cam_grid
 from baselines.training.data.sources import load_data
 from baselines.training.folder import HISTORY, SETTINGS, WEIGHTS, create_training, read_training
 from baselines.training.launch import planned, run_training
@@ -293,7 +293,8 @@ def test_maps_are_drawn_over_the_whole_image(shape: tuple[int, int]) -> None:
     network.classifier.weight.data.abs_()
     for fit in ("pad", "squash", "crop"):
         grid = np.asarray(cam_grid([Column("a", network, ["x", "y"], fit)], [Path("one.png")]))
-        cell = grid[26 : 26 + CELL, 8 + CELL + 8 : 8 + CELL + 8 + CELL].astype(int)
+        top, left = GAP + LINE, GAP + CELL + GAP
+        cell = grid[top : top + CELL, left : left + CELL].astype(int)
         inside = (cell != 255).any(axis=2)
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         seen = (len(columns), len(rows))
