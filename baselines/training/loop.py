@@ -7,6 +7,7 @@ bit for bit. Another number of threads adds numbers in another order.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -370,6 +371,7 @@ def _make_fabric(precision: str, devices: int) -> Any:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # or each process says its precision
     if precision not in PRECISIONS:
         raise MnasError(f"precision: {precision!r}: expected one of {', '.join(PRECISIONS)}")
     gpu = torch.cuda.is_available()

@@ -5,8 +5,6 @@ On a CPU the devices are processes that share its cores; the tests use that.
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -96,8 +94,6 @@ def _run_rank(rank: int, devices: int, port: int, folder: Path, messages: Any, s
     os.setsid()  # the parent handles interrupts from the terminal
     end_with_parent()
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    importlib.import_module("lightning_fabric")  # the import sets the level of its logger
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         train_in(folder, None, messages.put, stopping.is_set if rank == 0 else _never)
     except MnasError as error:

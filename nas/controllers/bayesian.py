@@ -36,7 +36,7 @@ INITIAL_TRIALS = 6
 BEST, DRAWN_BEST, DRAWN, DRAWN_MEMBERS = 6, 4, 200, 2000
 # After the first step, only the highest climbs go on.
 CLIMBS, MAX_CLIMB = 3, 30
-# After every so many trials without a new best one, σ counts twice as much in every other suggestion, up to a limit, and
+# After every so many trials without a new best one, every other suggestion doubles σ, up to a limit, and
 # now and then climbs start at more of the best networks.
 PATIENCE, MAX_OPTIMISM = 10, 8.0
 MORE_BEST, MORE_CLIMBS, MORE_EVERY = 30, 12, 8

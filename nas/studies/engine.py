@@ -31,7 +31,6 @@ from search_spaces.plugins import OBJECT, refuse_code, unnumbered
 
 # How long the processes of a killed session may take to end and release their folders.
 FREE_SECONDS = 20.0
-STOPPED = Failure("stopped", "ended early, to be resumed")
 
 
 class Call(NamedTuple):
@@ -229,6 +228,10 @@ def _outcomes(study: Study, journal: StudyJournal) -> list[JobOutcome]:
 # --- doing jobs -------------------------------------------------------------------------------------------------------
 
 
+class _Stopped(NamedTuple):
+    """The outcome of a job that ended early, to be resumed: no failure."""
+
+
 class JobWork(Work[tuple[Mapping[str, Any], str], Any]):
     """Jobs as work of an executor; a payload is a job's payload and its folder.
 
@@ -264,7 +267,7 @@ class JobWork(Work[tuple[Mapping[str, Any], str], Any]):
         except KeyboardInterrupt:
             if not call.stop():
                 raise
-            return STOPPED
+            return _Stopped()
         except MnasError as error:  # its message has the next step, and a retry would fail again
             return Failure("refused", str(error))
 
@@ -355,7 +358,7 @@ class _Running:
         """Write the outcome of a job, or queue it again."""
         (outcome,) = found.outcomes
         label = self._jobs[number].label
-        if outcome == STOPPED:
+        if isinstance(outcome, _Stopped):
             self._queue.appendleft(number)
         elif isinstance(outcome, Failure):
             attempt = self._attempts[number] = self._attempts.get(number, 0) + 1

@@ -169,6 +169,7 @@ def test_the_first_interrupt_lets_jobs_keep_their_state(tmp_path: Path, executio
         assert journal.session()["reason"] == "interrupted"
         assert journal.counts()[0] < 12
         assert journal.failures() == {}
+    assert query(folder, "SELECT * FROM failed_attempts") == []  # an attempt that was stopped is none
     assert len(run_study(folder, STEPS, EXECUTIONS[execution])) == 12
     assert steps_in(folder) == ["".join(f"{step} " for step in range(20))] * 12
 
