@@ -20,9 +20,10 @@ from baselines.arguments import typed
 from baselines.comparators import Comparator
 from baselines.files import new_folder
 from baselines.interrupts import interruptible
+from baselines.notices import say
 from baselines.spec import BaselineSpec, write_spec
 from baselines.subjects import Network, subject_of
-from baselines.text import Count
+from baselines.text import Count, counted
 from nas.controllers.registry import ControllerFactory, name_of_controller
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy_training import moved, with_threads
@@ -44,6 +45,7 @@ from nas.studies.calibration import (
     read_request,
     start_calibration,
 )
+from nas.studies.known import read_known
 from search_spaces import MnasError, Space, StageSpace
 from search_spaces.errors import one_line
 from search_spaces.plugins import portable
@@ -80,6 +82,7 @@ def search(
     execution: Execution | Mapping[str, Any] | None = None,
     workers: int | None = None,
     out: str | Path | None = None,
+    known: str | Path | Sequence[str | Path] = (),
 ) -> Found:
     """Search for the best network at a target, and record the run in a folder.
 
@@ -101,6 +104,8 @@ def search(
         execution: `Execution` (where and how trials run), or some of its fields.
         workers: number of trials to run at once, short for ``execution={"workers": …}``.
         out: folder of the run, new or empty; a new one in runs/ by default.
+        known: what is known already: folders of searches, tables, and specs. Networks that the same evaluator measured
+            are not evaluated again, and bayesian learns from them; what others measured is a hint for it.
 
     Returns:
         The result; the folder holds every trial.
@@ -126,17 +131,20 @@ def search(
     if objective == "calibrated":
         if exponent is not None:
             raise MnasError("exponent: the calibrated form measures its own; remove the exponent")
+        if known:
+            raise MnasError("from: the calibrated form measures its own exponents first; use another --objective")
         request = calibrated_request(wanted or {}, **names, trials=trials, seed=seed)
         settings = request.settings(make_objective("hard", request.target))  # until the pilots are done
     else:
         settings = SearchSettings(**names, objective=_objective(objective, wanted, exponent), trials=trials, seed=seed)
     if where.executor == "processes":
         evaluator_loader(settings.evaluator, settings.space)  # raises if workers cannot load it
+    earlier = read_known([known] if isinstance(known, str | Path) else known, settings)
     folder = Path(out) if out is not None else _new_folder(settings)
     if request is not None:
         start_calibration(folder, request, where)
         return _run(_calibrated(folder, request, where), new=True)
-    return _run(Journal.create(folder, settings, where), new=True)
+    return _run(Journal.create(folder, settings, where, known=earlier), new=True)
 
 
 def _with_threads(evaluator: str, execution: Execution) -> str:
@@ -397,6 +405,9 @@ def _search_into(journal: Journal, *, new: bool) -> bool:
     A new folder is removed if the search ends before anything was suggested.
     """
     settings, folder = journal.settings, journal.file.parent
+    for known in journal.known() if new else ():
+        what = "by the same evaluator, not evaluated again" if known.same else "by another evaluator, a hint"
+        say(f"mnas: starts from {counted(len(known.genotypes), 'network')} of {known.source}, {what}")
     load_evaluator(settings.evaluator, settings.space).prepare()
     history = journal.history()
     # TensorBoard files are derived from the journal, so they are written again.

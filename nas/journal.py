@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
@@ -18,19 +18,22 @@ from typing import Any
 
 from baselines.text import command
 from nas.controllers.base import Controller
+from nas.evaluators.base import Metrics
 from nas.evaluators.registry import load_evaluator, space_of
 from nas.executors.base import Execution, Failure, execution_of
 from nas.journal_format import COLUMNS, FILE_NAME, SCHEMA, TABLES, Record, record_of
 from nas.objective import Objective
-from nas.record import RunRecord, check_time, plain_json, readable, whole
+from nas.record import CONTENTS, RunRecord, check_time, plain_json, readable, whole
 from nas.search_loop import SearchEvents, SearchSettings
-from nas.trial import Batch, Completion, History, Trial
+from nas.trial import Batch, Completion, History, Known, Trial
 from search_spaces import MnasError, Selection, Space
 from search_spaces.plugins import KINDS, code_options, portable, refuse_code
 from search_spaces.serialization import from_dict
 
 # Name of the evaluator's data beside the files whose content a run depends on.
 _DATA = "data of the evaluator"
+# Name of what was known before the search.
+_KNOWN = "known"
 
 
 class Journal(RunRecord, SearchEvents):
@@ -53,6 +56,7 @@ class Journal(RunRecord, SearchEvents):
         settings: SearchSettings,
         execution: Execution | None = None,
         beside: Collection[str] = (),
+        known: Sequence[Known] = (),
     ) -> Journal:
         """Make the run folder and an empty journal in it.
 
@@ -61,11 +65,13 @@ class Journal(RunRecord, SearchEvents):
             settings: settings of the search.
             execution: where and how trials run; in this process by default.
             beside: names of files and folders that may already exist in the folder.
+            known: measurements that the search starts from.
 
         Raises:
             MnasError: the folder already holds a run or anything else, or cannot be created.
         """
-        return cls._created(folder, settings.as_dict(), execution or Execution(), beside)
+        others = {_KNOWN: [asdict(each) for each in known]} if known else {}
+        return cls._created(folder, settings.as_dict(), execution or Execution(), beside, others)
 
     @classmethod
     def resume(
@@ -123,6 +129,13 @@ class Journal(RunRecord, SearchEvents):
         found = super()._contents(settings)
         data = load_evaluator(settings["evaluator"], settings["space"]).fingerprint
         return {**found, _DATA: data} if data else found
+
+    def has_evaluator_of(self, settings: SearchSettings) -> bool:
+        """Whether the evaluator of another search, with what its files hold now, judged the networks of this run."""
+        if str(self.plain_settings.get("evaluator")) != settings.evaluator:
+            return False
+        then, now = self._entries.get(CONTENTS, {}), self._contents({**settings.as_dict(), "controller": "random"})
+        return all(then.get(name) == content for name, content in now.items())
 
     def _elsewhere(self, name: str) -> str:
         setting = next(key for key, value in self.plain_settings.items() if value == name)
@@ -313,13 +326,21 @@ class Journal(RunRecord, SearchEvents):
             completions=completions,
             failed_attempts={number: attempts for number, attempts in failed.items() if number not in completions},
             versions=self._entries["versions"],
+            known=self.known(),
         )
+
+    def known(self) -> list[Known]:
+        """The measurements that the search started from."""
+        with readable(self.file):
+            return [_known(entry) for entry in self._entries.get(_KNOWN, [])]
 
     def digest(self) -> str:
         """SHA-256 (16 digits) of settings and trials, without what differs between equal runs (times, order)."""
         # Equal wherever the files are that the settings name.
         settings = {**self.settings.as_dict(), **{kind: portable(getattr(self.settings, kind)) for kind in KINDS}}
         total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        if _KNOWN in self._entries:
+            total.update(json.dumps(self._entries[_KNOWN], sort_keys=True).encode())
         with readable(self.file):
             for row in self._connection.execute(f"SELECT {COLUMNS} FROM trials WHERE position IS NOT NULL"):
                 total.update(json.dumps(row).encode())
@@ -357,3 +378,12 @@ def _with_trials(settings: SearchSettings, trials: int, suggested: int) -> Searc
     if trials < suggested:
         raise MnasError(f"trials: {trials} is less than the {suggested} that the run has; use {suggested} or more")
     return replace(settings, trials=trials)
+
+
+def _known(entry: Any) -> Known:
+    """Measurements as stored. Raises `ValueError` or `TypeError` for an entry that the project never writes."""
+    metrics = [Metrics(*pair) for pair in entry["metrics"]]
+    problem = next((problem for each in metrics if (problem := each.problem())), None)
+    if problem or len(metrics) != len(entry["genotypes"]) or not isinstance(entry["same"], bool):
+        raise ValueError(f"what was known before the search is damaged ({problem or 'its lengths differ'})")
+    return Known(str(entry["source"]), entry["same"], entry["genotypes"], metrics)

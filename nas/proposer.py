@@ -60,6 +60,10 @@ class Proposer:
         ]
         return [row.tobytes() for row in rows], trials
 
+    def keys(self, genotypes: Sequence[Genotype]) -> list[bytes]:
+        """The networks' keys, as in `propose`."""
+        return [row.tobytes() for row in self._space.canonical(self._space.indices(genotypes))]
+
     def rewards(self, trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[float | None]:
         """The reward of each trial; None if it failed."""
         accuracy = np.array([np.nan if isinstance(outcome, Failure) else outcome.accuracy for outcome in outcomes])

@@ -162,6 +162,7 @@ class RunRecord:
         settings: Mapping[str, Any],
         execution: Execution,
         beside: Collection[str] = (),
+        others: Mapping[str, Any] | None = None,
     ) -> Self:
         """Create the folder and an empty record in it.
 
@@ -170,6 +171,7 @@ class RunRecord:
             settings: settings that determine the run.
             execution: where and how it runs in this session.
             beside: names of files and folders that may already exist in the folder.
+            others: further entries about the run.
 
         Raises:
             MnasError: the folder already holds a run or anything else, or cannot be created.
@@ -181,6 +183,7 @@ class RunRecord:
             raise MnasError(f"out: {folder} cannot be created ({error.strerror}); choose another folder") from None
         contents = cls._contents(settings)
         entries = {"schema": cls.schema, "settings": settings, "versions": versions(), CONTENTS: contents}
+        entries |= others or {}
         file, lock = folder / cls.file_name, cls._own(folder)
         try:
             connection = _connect_to_write(file)

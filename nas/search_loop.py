@@ -110,7 +110,8 @@ def run_search(
         events: receiver of events as they happen.
         execution: where and how trials run; in this process, one after the other, by default.
         history: history of the same search up to where it was interrupted. The controller is asked and told the
-            same again, which restores its state; completed trials are not evaluated again.
+            same again, which restores its state; completed trials are not evaluated again. A new search may have a
+            history with what was known before it.
         stop: whether to start no more trials; running ones are completed.
 
     Returns:
@@ -329,6 +330,11 @@ class _Search:
         Raises:
             MnasError: the controller suggests another network than in the history, or the history contradicts itself.
         """
+        if history.known:
+            for known in history.known:
+                if known.same:  # not evaluated again
+                    self._outcomes |= zip(self._proposer.keys(known.genotypes), known.metrics, strict=True)
+            self._call("start_from", self.controller.start_from, history.known)
         completions = iter(history.completions.items())
 
         def complete(until: int) -> None:

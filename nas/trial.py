@@ -30,7 +30,8 @@ class Trial:
         metrics: metrics from the evaluator; None if the evaluation failed.
         reward: reward of the objective; None if the evaluation failed.
         failure: reason why the evaluation failed; None if it did not.
-        attempts: number of evaluations; 0 if the same network had been evaluated before in the run.
+        attempts: number of evaluations; 0 if the same network had been evaluated before, in the run or in one that it
+            started from.
         seconds: duration of the last attempt.
     """
 
@@ -64,7 +65,7 @@ class Trial:
     @property
     def digest(self) -> str:
         """The digest of the architecture, or of the choices if there is none."""
-        return self.network.digest if isinstance(self.network, Selection) else digest(self.network)
+        return digest_of(self.network)
 
     @property
     def done(self) -> bool:
@@ -84,10 +85,32 @@ class Trial:
         return as_html(*text(self))
 
 
+def digest_of(network: Architecture | Selection) -> str:
+    """The digest of an architecture, or of the choices if there is none."""
+    return network.digest if isinstance(network, Selection) else digest(network)
+
+
 def best_trial(trials: Iterable[Trial | None], objective: Objective) -> Trial | None:
     """The trial with the highest merit (`Objective.merit`), the first of equals; None if none succeeded."""
     done = [trial for trial in trials if trial is not None and trial.reward is not None]
     return max(done, key=lambda trial: objective.merit(trial.reward, trial.costs), default=None)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Measurements that were made before a search, by another one or elsewhere.
+
+    Attributes:
+        source: where they are from.
+        same: whether the evaluator of the search made them, so that they need not be made again.
+        genotypes: choices of the networks.
+        metrics: what was measured, in the same order.
+    """
+
+    source: str
+    same: bool
+    genotypes: Sequence[Genotype]
+    metrics: Sequence[Metrics]
 
 
 class Batch(NamedTuple):
@@ -135,6 +158,7 @@ class History:
         completions: outcomes by number of the trial, in the order of completion.
         failed_attempts: number of failed attempts by number of the trial, for trials that are not completed.
         versions: versions with which it started.
+        known: measurements that it started from.
     """
 
     batches: Sequence[Batch] = ()
@@ -142,6 +166,7 @@ class History:
     completions: Mapping[int, Completion] = field(default_factory=dict)
     failed_attempts: Mapping[int, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    known: Sequence[Known] = ()
 
     def other_versions(self) -> str:
         """The packages whose versions have changed since the start, as text."""

@@ -60,6 +60,16 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="resume a run; --trials is then the total number of trials, and --space, --evaluator, --controller and "
         "--data say where its files and images are now",
     )
+    parser.add_argument(
+        "--from",
+        dest="known",
+        nargs="+",
+        action="extend",
+        default=argparse.SUPPRESS,
+        metavar="SOURCE",
+        help="what is known already, one or more: folders of searches of the same space, tables, specs; what the same "
+        "evaluator measured is not evaluated again, and what others measured is a hint for bayesian",
+    )
     proxy = parser.add_argument_group("training of --evaluator train")
     add_data(proxy)
     add_options(proxy, ProxyOptions, choices={"fit": FITS, "balance": BALANCES})
@@ -95,6 +105,7 @@ def _show(found: Found, *, as_json: bool) -> None:
 
 def _searched(arguments: argparse.Namespace) -> Found:
     values = {name: value for name, value in given(arguments, nas.api.search).items() if name in OPTIONS}
+    values["known"] = getattr(arguments, "known", ())
     proxy = given(arguments, ProxyOptions)
     if values.get("evaluator") == "train":
         values["evaluator"] = evaluator_of(arguments.data or "", ProxyOptions(**proxy))
@@ -110,6 +121,8 @@ def _resumed(arguments: argparse.Namespace) -> Found:
     changeable = ("trials", *KINDS)
     fixed = [name for name in OPTIONS if name not in changeable]
     reason = "{} cannot be combined with --resume, which uses the settings of the run"
+    if "known" in arguments:
+        raise MnasError(reason.format("--from"))
     refuse(arguments, ("target_macs", "target", *fixed, *(f.name for f in fields(ProxyOptions))), reason)
     return nas.api.resume(
         arguments.resume,

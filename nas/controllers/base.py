@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.costs.metrics import cost_function
 from nas.objective import Objective
-from nas.trial import Trial
+from nas.trial import Known, Trial
 from search_spaces import Genotype, Space
 from search_spaces.space import Indices
 
@@ -48,6 +48,9 @@ class Controller(ABC):
     @abstractmethod
     def update(self, trials: Sequence[Trial]) -> None:
         """Learn from the trials of earlier suggestions. Each trial is passed once, including failed ones."""
+
+    def start_from(self, known: Sequence[Known]) -> None:  # noqa: B027 - most controllers learn from their own trials
+        """Learn from measurements made before the search; called at most once, before the first suggestion."""
 
     def diagnostics(self) -> Mapping[str, float]:
         """Return figures to plot over the run, such as the entropy of the policy."""

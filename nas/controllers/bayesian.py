@@ -11,6 +11,12 @@ Near the best network the model is soon sure of everything, also where it is wro
 best one, every other suggestion therefore believes that the model is less sure than it says, by a factor that grows
 until there is a new best one; and now and then climbs start at more networks, and more of them go on.
 
+What is known before the search (`start_from`) counts as trials if the search's own evaluator made it. The search then
+begins at the best of it, and believes the model less for a while: networks around one target say less of those at
+another than it thinks. What others measured is a hint: a process of its own is fitted to each source, and what it
+predicts is one more column of the model, beside the logs of costs, whose weight is learned. The first trials are the
+best networks of the sources; if these mislead, they are what is lost.
+
 Trials that are still running count as if they had turned out as predicted. Nothing here depends on the space.
 """
 
@@ -24,7 +30,7 @@ from scipy.special import erfcx, log_ndtr
 from nas.controllers.base import Controller, SeenFilter, sample_new, single_changes
 from nas.controllers.gaussian_process import ChoiceFeatures, Floats, GaussianProcess
 from nas.objective import Objective
-from nas.trial import Trial
+from nas.trial import Known, Trial
 from search_spaces import Genotype, Space
 from search_spaces.rows import RowIndex
 from search_spaces.space import Indices
@@ -47,6 +53,10 @@ REFIT = 1.1
 # The model uses at most this many trials, since its work is cubic in their number: half are the newest, the others are
 # the best of the rest.
 MEMORY = 200
+# With results known before the search; σ then counts so many times in the first trials.
+MEMORY_KNOWN, DOUBT, DOUBTED = 500, 4.0, 30
+# Sources of hints with fewer measurements have no process; so many of their best networks are tried first.
+LEAST_HINTS, FIRST_HINTS = 6, 3
 
 
 class BayesianController(Controller):
@@ -63,6 +73,8 @@ class BayesianController(Controller):
         self._running: dict[int, Indices] = {}
         self._suggested = 0
         self._features = ChoiceFeatures(space)
+        self._earlier = 0  # rows that were known before the search, the first ones
+        self._starts = self._rows  # rows to try first
         self._parameters: Floats | None = None
         self._fitted_at = 0
         self._sigma = float("nan")
@@ -79,6 +91,28 @@ class BayesianController(Controller):
             rows = np.concatenate([rows, row])
         return self.space.genotypes(rows)
 
+    def start_from(self, known: Sequence[Known]) -> None:
+        hints, starts = [], []
+        others = sum(not source.same for source in known)
+        for source in known:
+            rows = self.space.canonical(self.space.indices(source.genotypes))
+            accuracy = np.array([metrics.accuracy for metrics in source.metrics])
+            merits = self._merit(accuracy, self.costs(rows))
+            if source.same:
+                self._learn(rows, accuracy, merits)
+                continue
+            best = np.argsort(-merits, kind="stable")
+            starts.append(rows[best[: max(1, FIRST_HINTS // others)]])
+            if len(rows) >= LEAST_HINTS:
+                kept = np.concatenate([best[: MEMORY // 2], best[MEMORY // 2 :][:: 1 + len(best) // (MEMORY // 2)]])
+                hints.append(GaussianProcess(ChoiceFeatures(self.space), rows[kept], accuracy[kept], None, fit=True))
+        self._earlier = len(self._rows)
+        if self._earlier:  # the best of what is known belongs to the trials; it is not evaluated again
+            starts = [self._rows[[int(self._merits.argmax())]]]
+            self._seen.add(self._rows)
+        self._starts = np.concatenate([self._rows[:0], *starts])
+        self._features = ChoiceFeatures(self.space, hints)
+
     def update(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             self._running.pop(trial.number, None)
@@ -87,16 +121,25 @@ class BayesianController(Controller):
             return
         rows = self.space.indices([trial.genotype for trial, _, _ in done])
         self._seen.add(rows)  # the trial may have used another network than the suggested one
-        self._rows = np.concatenate([self._rows, rows])
-        self._accuracy = np.append(self._accuracy, [accuracy for _, accuracy, _ in done])
-        merits = [self.objective.merit(reward, trial.costs) for trial, _, reward in done]
-        self._merits = np.append(self._merits, merits)
+        accuracy = np.array([accuracy for _, accuracy, _ in done])
+        self._learn(rows, accuracy, np.array([self.objective.merit(reward, trial.costs) for trial, _, reward in done]))
+
+    def _learn(self, rows: Indices, accuracy: Floats, merits: Floats) -> None:
+        """Remember measurements, but for those of rows that were known before the search."""
+        known = {row.tobytes() for row in self._rows[: self._earlier]}
+        new = np.array([row.tobytes() not in known for row in rows], dtype=bool)
+        self._rows = np.concatenate([self._rows, rows[new]])
+        self._accuracy = np.append(self._accuracy, accuracy[new])
+        self._merits = np.append(self._merits, merits[new])
 
     def diagnostics(self) -> Mapping[str, float]:
         return {"model_sigma": self._sigma}
 
     def _next(self) -> Indices:
         """The row to try next; none if all were tried."""
+        if len(self._starts):
+            row, self._starts = self._starts[:1], self._starts[1:]
+            return row
         if len(self._seen) < INITIAL_TRIALS or len(self._accuracy) < 3:
             return sample_new(self.space, self.rng, self._seen, 1)
         model, known = self._model()
@@ -111,9 +154,10 @@ class BayesianController(Controller):
     def _model(self) -> tuple[GaussianProcess, Indices]:
         """The model, and the rows that it knows; running ones are believed to turn out as it would predict."""
         rows, accuracy = self._rows, self._accuracy
-        if len(rows) > MEMORY:
-            newest = np.arange(len(rows) - MEMORY // 2, len(rows))
-            older = np.argsort(-self._merits[: len(rows) - MEMORY // 2], kind="stable")[: MEMORY // 2]
+        limit = MEMORY_KNOWN if self._earlier else MEMORY
+        if len(rows) > limit:
+            newest = np.arange(len(rows) - limit // 2, len(rows))
+            older = np.argsort(-self._merits[: len(rows) - limit // 2], kind="stable")[: limit // 2]
             kept = np.concatenate([older, newest])
             rows, accuracy = rows[kept], accuracy[kept]
         fit = len(self._accuracy) >= REFIT * self._fitted_at
@@ -128,11 +172,14 @@ class BayesianController(Controller):
         return model, rows
 
     def _stale(self) -> int:
-        """How many trials came after the best one."""
-        return len(self._merits) - 1 - int(np.argmax(self._merits))
+        """How many trials of the search came after the best one."""
+        own = self._merits[self._earlier :]
+        return len(own) - 1 - int(np.argmax(own)) if len(own) else 0
 
     def _optimism(self) -> float:
         """The factor by which σ counts now."""
+        if self._earlier and len(self._merits) - self._earlier < DOUBTED:
+            return DOUBT
         stale = self._stale()
         return 1.0 if stale % 2 else float(min(2.0 ** min(stale // PATIENCE, 64), MAX_OPTIMISM))
 

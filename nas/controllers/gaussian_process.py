@@ -9,13 +9,14 @@ The kernel of two networks is 1 + s · M(Σ_i w_i (x_i − x'_i)²) + u · t t' 
 - t is the sum of the places of all ordinal choices. A choice's later values are usually the larger ones, and a larger
   network is usually more accurate. Without this, networks unlike those that were tried are taken for average ones, and
   the smallest of them look best, since their costs are known.
-- z_c are the standardised logs of the exact costs that the space knows.
+- z_c are the standardised logs of the exact costs that the space knows, and the predictions of other processes.
 
 The logs of w, s, u, v and of the noise are set to the maximum of their posterior density.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,13 +51,14 @@ class ChoiceFeatures:
 
     Args:
         space: space of the rows.
+        hints: processes of other measurements of the space, whose predictions are columns beside the logs of costs.
 
     Attributes:
         choice_of: for each column of `places`, the number of its choice among those with more than one value.
     """
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self, space: Space, hints: Sequence[GaussianProcess] = ()) -> None:
+        self._space, self._hints = space, hints
         open_choices = [number for number, choice in enumerate(space.decisions) if len(choice.values) > 1]
         span = SPAN / np.sqrt(len(open_choices))
         self._columns: list[tuple[int, Floats]] = []
@@ -83,10 +85,11 @@ class ChoiceFeatures:
         totals: Floats = places.sum(axis=1, keepdims=True) / np.sqrt(max(1, len(self._ordinal)))
         return totals
 
-    def log_costs(self, rows: Indices) -> Floats:
-        """Logs of the costs that the space knows: shape (rows, costs)."""
-        costs = self._space.costs(rows)
-        return np.log(np.stack(costs, axis=1, dtype=np.float64)) if costs else np.empty((len(rows), 0))
+    def linear(self, rows: Indices) -> Floats:
+        """Logs of the costs that the space knows, and what hints predict: shape (rows, costs and hints)."""
+        columns = [np.log(np.asarray(cost, dtype=np.float64)) for cost in self._space.costs(rows)]
+        columns += [hint.predict(rows)[0] for hint in self._hints]
+        return np.stack(columns, axis=1) if columns else np.empty((len(rows), 0))
 
 
 class GaussianProcess:
@@ -107,7 +110,7 @@ class GaussianProcess:
         self, features: ChoiceFeatures, rows: Indices, values: Floats, parameters: Floats | None, *, fit: bool
     ) -> None:
         self._features = features
-        logs = features.log_costs(rows)
+        logs = features.linear(rows)
         self._centre, self._width = logs.mean(axis=0), logs.std(axis=0)
         self._width[self._width < 1e-9] = 1.0
         self._mean, self._unit = float(values.mean()), float(values.std()) or 1e-6
@@ -168,7 +171,7 @@ class GaussianProcess:
         return loss - prior, gradient - by_prior
 
     def _of(self, rows: Indices) -> _Features:
-        costs = (self._features.log_costs(rows) - self._centre) / self._width
+        costs = (self._features.linear(rows) - self._centre) / self._width
         return _Features(self._features.places(rows), self._features.totals(rows), costs)
 
     def _split(self, parameters: Floats) -> tuple[Floats, Floats]:
