@@ -1,6 +1,6 @@
 """How many evaluations searches need, whether they hit their targets, and the overhead of the search loop.
 
-    python benchmarks/search.py [--seeds 20] [--workers N] [soft] [noise] [synthetic] [targets] [forms] [overhead]
+    python benchmarks/search.py [--seeds 20] [--workers N] [soft] [noise] [synthetic] [forms] [targets] [known] …
 
 Runs the named parts; all parts by default (about two hours on two cores, most of it for ``targets``). All evaluators
 answer at once, so evaluations are counted and not timed. The best known network is the best that many hill climbs with
@@ -26,12 +26,13 @@ import numpy as np
 
 from baselines import load
 from nas.controllers.base import Controller
+from nas.evaluators.base import Metrics
 from nas.evaluators.registry import load_evaluator
 from nas.executors.base import Execution
 from nas.objective import Objective, make_objective
 from nas.search_loop import SearchEvents, SearchSettings, run_search
 from nas.studies.calibration import CalibratedRequest, calibrated_objective, start_calibration
-from nas.trial import Trial, best_trial
+from nas.trial import History, Known, Trial, best_trial
 from search_spaces import StageSpace, architecture_cost, load_stage_space
 from search_spaces.space import Indices
 
@@ -216,6 +217,57 @@ def targets(pool: ProcessPoolExecutor, seeds: int) -> None:
         )
 
 
+def known_run(job: tuple[str, int, float]) -> float:
+    """Evaluations of a search at 180M until a network is within 0.15 points of the best.
+
+    Args:
+        job: what it starts from, seed, and best known accuracy. It starts from nothing; from a search of 500 trials at
+            400M; or from a hint, 300 random networks whose accuracies are those of the predictor or, if it misleads, as
+            far below their mean as the predictor's are above it.
+    """
+    start, seed, best_accuracy = job
+    space, evaluator = load_stage_space(IMAGENET[0]), load_evaluator(IMAGENET[1])
+    known: list[Known] = []
+    if start == "400M":
+        earlier = run_search(SearchSettings(*IMAGENET, "bayesian", make_objective("hard", 400e6), 500, seed))
+        measured = [(trial.genotype, trial.metrics) for trial in earlier if trial.metrics]
+        known = [Known(start, True, *zip(*measured, strict=True))]
+    elif start != "nothing":
+        rows = space.sample_indices(np.random.default_rng(seed), 300)
+        accuracy = np.array([metrics.accuracy for metrics in evaluator.evaluate(space.decode_indices(rows))])
+        given = accuracy if start == "hint" else 2 * accuracy.mean() - accuracy
+        known = [Known(start, False, space.genotypes(rows), [Metrics(float(each)) for each in given])]
+    objective = make_objective("hard", 180e6)
+    # The same trials as in one longer search, until the goal is reached.
+    near = _Near(180e6, best_accuracy - NEAR_BEST)
+    with suppress(GoalsReached):
+        settings = SearchSettings(*IMAGENET, "bayesian", objective, 200, seed)
+        run_search(settings, near, history=History(known=known))
+    return near.evaluations
+
+
+class _Near(SearchEvents):
+    """Counts evaluations until a network of at most some MACs has an accuracy."""
+
+    def __init__(self, macs: float, goal: float) -> None:
+        self.macs, self.goal, self.done, self.evaluations = macs, goal, 0, float("inf")
+
+    def completed(self, trials: Sequence[Trial], controller: Controller) -> None:
+        for trial in trials:
+            self.done += trial.attempts
+            if trial.metrics and trial.cost.macs <= self.macs and trial.metrics.accuracy >= self.goal:
+                self.evaluations = float(self.done)
+                raise GoalsReached
+
+
+def known(pool: ProcessPoolExecutor, seeds: int) -> None:
+    print(f"## Starting from what is known: bayesian at 180M, hard form, {seeds} seeds; evaluations to 0.15 points")
+    best = best_known(*IMAGENET, make_objective("hard", 180e6))
+    for start in ("nothing", "400M", "hint", "misleading hint"):
+        counts = list(pool.map(known_run, [(start, seed, best) for seed in range(seeds)]))
+        print(f"from {start}: {spread(counts)}", flush=True)
+
+
 def calibrated(target: float, seed: int) -> Objective:
     space, evaluator = IMAGENET
     request = CalibratedRequest(space, evaluator, "bayesian", target, 400, seed)
@@ -272,7 +324,7 @@ def overhead(pool: ProcessPoolExecutor, seeds: int) -> None:
 
 
 def our_loop(controller: str, count: int = 1000) -> int:
-    from nas.evaluators.base import Evaluator, Metrics
+    from nas.evaluators.base import Evaluator
     from nas.evaluators.registry import EVALUATORS
 
     class Constant(Evaluator):
@@ -314,7 +366,7 @@ def nni_loop(strategy: str, count: int = 1000) -> int:
 
 
 PARTS: dict[str, Callable[[ProcessPoolExecutor, int], None]] = {
-    part.__name__: part for part in (soft, noise, synthetic, forms, targets, overhead)
+    part.__name__: part for part in (soft, noise, synthetic, forms, targets, known, overhead)
 }
 
 

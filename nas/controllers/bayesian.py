@@ -48,7 +48,7 @@ PATIENCE, MAX_OPTIMISM = 10, 8.0
 MORE_BEST, MORE_CLIMBS, MORE_EVERY = 30, 12, 8
 # Neighbours of each row that differ in two or three choices.
 FARTHER = 16
-# The parameters of the model are fitted again whenever the number of trials has grown by a tenth.
+# The parameters of the model are fitted again whenever the number of the search's trials has grown by a tenth.
 REFIT = 1.1
 # The model uses at most this many trials, since its work is cubic in their number: half are the newest, the others are
 # the best of the rest.
@@ -160,10 +160,11 @@ class BayesianController(Controller):
             older = np.argsort(-self._merits[: len(rows) - limit // 2], kind="stable")[: limit // 2]
             kept = np.concatenate([older, newest])
             rows, accuracy = rows[kept], accuracy[kept]
-        fit = len(self._accuracy) >= REFIT * self._fitted_at
+        own = len(self._accuracy) - self._earlier
+        fit = self._parameters is None or own >= REFIT * self._fitted_at
         model = GaussianProcess(self._features, rows, accuracy, self._parameters, fit=fit)
         if fit:
-            self._parameters, self._fitted_at = model.parameters, len(self._accuracy)
+            self._parameters, self._fitted_at = model.parameters, own
         if self._running:
             running = np.array(list(self._running.values()))
             accuracy = np.append(accuracy, model.predict(running)[0])
