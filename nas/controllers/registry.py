@@ -34,6 +34,8 @@ CONTROLLERS: dict[str, ControllerFactory] = {
     **{name: partial(NNIStrategyController, make_strategy=make) for name, make in STRATEGIES.items()},
     **{name: partial(OptunaController, make_sampler=make) for name, make in SAMPLERS.items()},
 }
+# Of these, those that learn from what is known before a search (`Controller.start_from`).
+LEARN_KNOWN = ("bayesian",)
 
 
 def check_controller(name: str) -> None:

@@ -53,7 +53,11 @@ def _read(source: str, settings: SearchSettings, space: Space) -> Known:
         return _of_run(path, settings, space)
     if path.suffix in TABLES:
         return _of_table(path, settings, space)
-    return _of_spec(load(source), settings, space)
+    try:
+        spec = load(source)
+    except MnasError as error:
+        raise MnasError(f"from: {source} is no folder of a search, no table and no spec ({error})") from None
+    return _of_spec(spec, settings, space)
 
 
 def _of_run(folder: Path, settings: SearchSettings, space: Space) -> Known:

@@ -129,6 +129,9 @@ def test_it_says_what_it_starts_from(source: nas.Found, capsys: pytest.CaptureFi
     nas.search(MACS, trials=4, out="found", known=["source", write_table("hint.csv", 10)])
     said = capsys.readouterr().err
     assert f"starts from 30 networks of {Path('source').absolute()}, by the same evaluator, not evaluated again" in said
+    assert "learn" not in said
+    nas.search(MACS, controller="random", trials=4, out="random", known=["source"])
+    assert "not evaluated again; random does not learn from it" in capsys.readouterr().err
     assert f"starts from 10 networks of {Path('hint.csv').absolute()}, by another evaluator, a hint" in said
 
 
@@ -142,7 +145,7 @@ def test_what_makes_no_sense_is_refused(source: nas.Found) -> None:
     nas.search(targets={}, space="table", evaluator="table:ab.csv", trials=3, out="ab")
     refused(["ab"], "searched the space table, and this search efficientnet")
     refused(["source", "source"], "from: a source is given twice")
-    refused(["nowhere"], "nowhere")
+    refused(["nowhere"], "from: nowhere is no folder of a search, no table and no spec")
     refused(["source"], "from: the calibrated form measures its own exponents", objective="calibrated")
     (Path("empty")).mkdir()
     refused(["empty"], "from: empty holds no search")
