@@ -23,7 +23,7 @@ from baselines.interrupts import interruptible
 from baselines.notices import say
 from baselines.spec import BaselineSpec, write_spec
 from baselines.subjects import Network, subject_of
-from baselines.text import Count, counted
+from baselines.text import Count
 from nas.controllers.registry import CONTROLLERS, LEARN_KNOWN, ControllerFactory, name_of_controller
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy_training import moved, with_threads
@@ -406,10 +406,8 @@ def _search_into(journal: Journal, *, new: bool) -> bool:
     """
     settings, folder = journal.settings, journal.file.parent
     for known in journal.known() if new else ():
-        what = "by the same evaluator, not evaluated again" if known.same else "by another evaluator, a hint"
-        if settings.controller in CONTROLLERS and settings.controller not in LEARN_KNOWN:
-            what += f"; {settings.controller} does not learn from it"
-        say(f"mnas: starts from {counted(len(known.genotypes), 'network')} of {known.source}, {what}")
+        learns = settings.controller not in CONTROLLERS or settings.controller in LEARN_KNOWN
+        say(f"mnas: {known}{'' if learns else f'; {settings.controller} does not learn from it'}")
     load_evaluator(settings.evaluator, settings.space).prepare()
     history = journal.history()
     # TensorBoard files are derived from the journal, so they are written again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from baselines.arguments import typed
 from baselines.registry import own_file
 from baselines.spec import BaselineSpec, Figure, Provenance, SearchRecord, write_spec
 from baselines.subjects import Network, subject_of
-from baselines.text import command
+from baselines.text import command, counted
 from nas.evaluators.base import Evaluator
 from nas.evaluators.guard import GuardedEvaluator
 from nas.evaluators.registry import load_evaluator, space_of
@@ -21,7 +21,7 @@ from nas.front import pareto_front, usual_cost
 from nas.journal import Journal
 from nas.record import Change
 from nas.search_loop import SearchSettings
-from nas.trial import Trial
+from nas.trial import Known, Trial
 from search_spaces import Architecture, MnasError, Space
 from search_spaces.plugins import KINDS, OBJECT, portable
 
@@ -41,6 +41,7 @@ class Found:
         failed: number of these that failed.
         complete: whether all trials are completed.
         changes: changes of its files that were accepted.
+        known: what it started from.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Found:
     failed: int
     complete: bool
     changes: tuple[Change, ...] = ()
+    known: tuple[Known, ...] = field(default=(), hash=False)
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -131,7 +133,7 @@ def read_found(journal: Journal, *, complete: bool) -> Found:
     best, folder = journal.best(), journal.file.parent
     spec = spec_of_trial(journal, best, spec_name(folder)) if isinstance(best.network, Architecture) else None
     counts = journal.count(), journal.failed_count()
-    return Found(folder, journal.settings, best, spec, *counts, complete, journal.changes())
+    return Found(folder, journal.settings, best, spec, *counts, complete, journal.changes(), tuple(journal.known()))
 
 
 def frozen(journal: Journal, number: int | None, name: str) -> BaselineSpec:
@@ -170,7 +172,13 @@ def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
         source=evaluator.meaning,
         std=trial.metrics.accuracy_std,
     )
-    return BaselineSpec(name, trial.architecture, Provenance("mnas search", search=record), (figure,))
+    return BaselineSpec(name, trial.architecture, Provenance(_command(journal), search=record), (figure,))
+
+
+def _command(journal: Journal) -> str:
+    """How the search was started, as far as its settings do not say it."""
+    known = sum(len(each.genotypes) for each in journal.known())
+    return f"mnas search --from {counted(known, 'measured network')}" if known else "mnas search"
 
 
 def spec_name(folder: Path) -> str:

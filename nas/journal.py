@@ -384,6 +384,8 @@ def _known(entry: Any) -> Known:
     """Measurements as stored. Raises `ValueError` or `TypeError` for an entry that the project never writes."""
     metrics = [Metrics(*pair) for pair in entry["metrics"]]
     problem = next((problem for each in metrics if (problem := each.problem())), None)
+    if not all(isinstance(genotype, dict) for genotype in entry["genotypes"]):
+        raise ValueError("what was known before the search is damaged")
     if problem or len(metrics) != len(entry["genotypes"]) or not isinstance(entry["same"], bool):
         raise ValueError(f"what was known before the search is damaged ({problem or 'its lengths differ'})")
     return Known(str(entry["source"]), entry["same"], entry["genotypes"], metrics)

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from baselines.text import counted
 from nas.evaluators.base import Metrics
 from nas.evaluators.work import Outcome
 from nas.executors.base import Failure
 from nas.objective import Objective
 from nas.record import versions
 from search_spaces import Architecture, Cost, Genotype, MnasError, Selection, digest
+from search_spaces.errors import one_line
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,14 @@ class Known:
     same: bool
     genotypes: Sequence[Genotype]
     metrics: Sequence[Metrics]
+
+    def summary(self) -> dict[str, Any]:
+        """The source, whether it is the same evaluator's, and the number of networks."""
+        return {"source": self.source, "same": self.same, "networks": len(self.genotypes)}
+
+    def __str__(self) -> str:
+        what = "by the same evaluator, not evaluated again" if self.same else "by another evaluator, a hint"
+        return f"It starts from {counted(len(self.genotypes), 'network')} of {one_line(self.source)}, {what}"
 
 
 class Batch(NamedTuple):

@@ -57,7 +57,7 @@ def _read(source: str, settings: SearchSettings, space: Space) -> Known:
         spec = load(source)
     except MnasError as error:
         raise MnasError(f"from: {source} is no folder of a search, no table and no spec ({error})") from None
-    return _of_spec(spec, settings, space)
+    return _of_spec(str(path.absolute()) if path.exists() else source, spec, settings, space)
 
 
 def _of_run(folder: Path, settings: SearchSettings, space: Space) -> Known:
@@ -97,7 +97,7 @@ def _of_table(file: Path, settings: SearchSettings, space: Space) -> Known:
     return Known(str(file.absolute()), False, chosen, [metrics[number] for number in order])
 
 
-def _of_spec(spec: BaselineSpec, settings: SearchSettings, space: Space) -> Known:
+def _of_spec(source: str, spec: BaselineSpec, settings: SearchSettings, space: Space) -> Known:
     figure = next((each for each in spec.figures if each.metric == "top1"), None)
     if figure is None:
         raise MnasError(f"from: {spec.name} has no accuracy; use a spec that a search has frozen")
@@ -109,7 +109,7 @@ def _of_spec(spec: BaselineSpec, settings: SearchSettings, space: Space) -> Know
     same = (
         search is not None and search.evaluator == portable(settings.evaluator) and figure.source == evaluator.meaning
     )
-    return Known(spec.name, same, [genotype], [Metrics(figure.value, figure.std)])
+    return Known(source, same, [genotype], [Metrics(figure.value, figure.std)])
 
 
 def _members(genotypes: list[Genotype], space: Space, source: str) -> list[Genotype]:

@@ -56,7 +56,8 @@ def text(found: Front, folder: Path, *, allow_code: bool = False) -> list[Render
         lines.append(
             f"Only {trials} within 10 % below the target, so a search there is likely to find a better network."
         )
-        lines.append(pointer("Search:", search_command(found.settings, objective)))
+        known = [] if objective.form == "calibrated" else [str(folder)]
+        lines.append(pointer("Search:", search_command(found.settings, objective, sources=known)))
     return [*lines, *freeze_hint(folder, best, allow_code=allow_code)]
 
 

@@ -35,7 +35,7 @@ from nas.objective import NO_TARGET, Objective, cost_text
 from nas.record import Change
 from nas.runs import Run, look_at
 from nas.search_loop import SearchSettings
-from nas.trial import Trial, best_trial
+from nas.trial import Known, Trial, best_trial
 from nas.views import comparison as comparison_view
 from nas.views import trials as trial_view
 from nas.views.comparison_page import comparison_parts
@@ -80,6 +80,7 @@ class Report:
         versions: versions of the packages in the last session, by name.
         digest: digest of settings and trials, 16 digits.
         changes: changes of the run's files that were accepted.
+        known: what the search started from.
         trials: completed trials, in the order of completion.
         best: best trial.
         comparison: best network beside published B0.
@@ -97,6 +98,7 @@ class Report:
     versions: dict[str, str]
     digest: str
     changes: tuple[Change, ...]
+    known: tuple[Known, ...]
     trials: tuple[Trial, ...]
     best: Trial
     comparison: Comparison
@@ -191,6 +193,7 @@ def report(journal: Journal) -> Report:
         versions=dict(journal.session()["versions"]),
         digest=journal.digest(),
         changes=journal.changes(),
+        known=tuple(journal.known()),
         trials=tuple(trials),
         best=best,
         comparison=comparison,
@@ -300,11 +303,16 @@ def _target_facts(report: Report) -> list[Fact]:
 
 
 def _again(report: Report) -> str:
-    return search_command(report.settings, execution=report.execution, instant=report.evaluator.instant)
+    return search_command(
+        report.settings,
+        execution=report.execution,
+        instant=report.evaluator.instant,
+        sources=[known.source for known in report.known],
+    )
 
 
 def _again_notes(report: Report) -> list[str]:
-    return notes(report.settings, report.execution, report.versions, report.digest, report.changes)
+    return notes(report.settings, report.execution, report.versions, report.digest, (*report.known, *report.changes))
 
 
 def _asked(report: Report) -> list[Fact]:
@@ -369,6 +377,7 @@ def data(report: Report) -> dict[str, Any]:
             "versions": report.versions,
             "digest": report.digest,
             "changes": [asdict(change) for change in report.changes],
+            "known": [known.summary() for known in report.known],
         },
     }
 

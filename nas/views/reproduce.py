@@ -9,6 +9,7 @@ from nas.executors.base import Execution
 from nas.objective import FORMS, Objective
 from nas.record import Change
 from nas.search_loop import SearchSettings
+from nas.trial import Known
 from search_spaces.plugins import is_code
 
 
@@ -18,6 +19,7 @@ def search_command(
     execution: Execution | None = None,
     *,
     instant: bool = True,
+    sources: Iterable[str] = (),
 ) -> str:
     """The command that runs the search again, with all of its settings and quoted for a shell.
 
@@ -26,6 +28,7 @@ def search_command(
         objective: another objective than that of the settings; None for the same.
         execution: where and how trials run; None for the defaults of the command.
         instant: whether the evaluator answers at once, which decides where trials run by default.
+        sources: what it starts from.
     """
     objective = objective or settings.objective
     if [target.cost for target in objective.targets] == ["macs"]:
@@ -43,6 +46,8 @@ def search_command(
     for name, value in (execution or usual).as_dict().items():
         if value not in (getattr(usual, name), None):
             words += [f"--{name.replace('_', '-')}", str(value)]
+    if from_ := list(sources):
+        words += ["--from", *from_]
     return command("search", *words)
 
 
@@ -51,14 +56,14 @@ def notes(
     execution: Execution,
     versions: Mapping[str, str],
     digest: str,
-    changes: Iterable[Change] = (),
+    remarks: Iterable[Change | Known] = (),
 ) -> list[str]:
     """Notes on what the command leaves out.
 
     Args:
         versions: versions of the packages that the search ran with, by name.
         digest: digest of settings and trials (`nas.journal.Journal.digest`).
-        changes: changes of files that were accepted.
+        remarks: what it started from, and changes of files that were accepted.
     """
     objective, found = settings.objective, []
     below, above = objective.exponents
@@ -70,7 +75,7 @@ def notes(
         found.append("With several workers, trials complete in another order, so the search may go differently.")
     if any(map(is_code, settings.names)):
         found.append("It needs the Python files that it names, unchanged.")
-    found += [f"{change}." for change in changes]
+    found += [f"{remark}." for remark in remarks]
     found.append(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
     found.append(f"Digest of settings and trials: {digest}. The same search gives the same digest.")
     return found

@@ -28,6 +28,7 @@ def data(found: Found) -> dict[str, Any]:
     best = found.best
     run = {"out": str(found.folder), "settings": found.settings.as_dict(), "trials": found.done, "failed": found.failed}
     run["changes"] = [asdict(change) for change in found.changes]
+    run["known"] = [known.summary() for known in found.known]
     trial = {"trial": best.number, "reward": best.reward}
     if found.spec is None:
         choices = choices_view.data(found.space, found.evaluator, found.settings.objective, best)
@@ -68,7 +69,7 @@ def _found_lines(found: Found) -> Iterator[RenderableType]:
         yield cost_text(cost_metric(target.cost, found.space), target, cost)
     if not objective.meets(best.costs):
         yield missed_text(objective)
-    yield from (labelled("Note:", f"{change}.") for change in found.changes)
+    yield from (labelled("Note:", f"{change}.") for change in (*found.known, *found.changes))
     if found.failed:
         failed = f"{found.failed} of {counted(found.done, 'trial')} failed"
         yield pointer(f"{failed}:", command("trials", found.folder, "--failed"))

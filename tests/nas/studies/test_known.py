@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nas
+from nas.__main__ import main
 from nas.controllers.registry import CONTROLLERS
 from nas.evaluators.imagenet import ImageNetPredictor
 from search_spaces import MnasError, architecture_cost, load_stage_space
@@ -126,13 +127,38 @@ def test_a_spec_is_tried(source: nas.Found) -> None:
 
 
 def test_it_says_what_it_starts_from(source: nas.Found, capsys: pytest.CaptureFixture[str]) -> None:
-    nas.search(MACS, trials=4, out="found", known=["source", write_table("hint.csv", 10)])
+    known = ["source", str(write_table("hint.csv", 10))]
+    found = nas.search(MACS, trials=4, out="found", known=known)
+    own = f"It starts from 30 networks of {Path('source').absolute()}, by the same evaluator, not evaluated again"
+    hint = f"It starts from 10 networks of {Path('hint.csv').absolute()}, by another evaluator, a hint"
     said = capsys.readouterr().err
-    assert f"starts from 30 networks of {Path('source').absolute()}, by the same evaluator, not evaluated again" in said
-    assert "learn" not in said
+    assert f"mnas: {own}\n" in said
+    assert f"mnas: {hint}\n" in said
+    assert [str(known) for known in found.known] == [own, hint]
+    assert "--from 40 measured networks" in found.freeze("spec").provenance.source
+    capsys.readouterr()
+    assert main(["report", "found"]) == 0
+    report = " ".join(capsys.readouterr().out.split())
+    assert f"--from {Path('source').absolute()} {Path('hint.csv').absolute()}" in report
+    assert own in report
     nas.search(MACS, controller="random", trials=4, out="random", known=["source"])
     assert "not evaluated again; random does not learn from it" in capsys.readouterr().err
-    assert f"starts from 10 networks of {Path('hint.csv').absolute()}, by another evaluator, a hint" in said
+
+
+def test_front_names_the_search_that_starts_from_its_run(source: nas.Found, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["front", "source", "--target-macs", "150M"]) == 0
+    assert "--from source" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "damage", ["[3]", '[{"source": "s", "same": 1, "genotypes": [], "metrics": []}]', '[{"genotypes": "ab"}]']
+)
+def test_a_damaged_journal_is_refused(source: nas.Found, damage: str) -> None:
+    nas.search(MACS, trials=3, out="found", known=["source"])
+    with sqlite3.connect("found/journal.sqlite") as connection:
+        connection.execute("UPDATE run SET value = ? WHERE key = 'known'", (damage,))
+    with pytest.raises(MnasError, match="not a usable journal"):
+        nas.resume("found", trials=5)
 
 
 def test_what_makes_no_sense_is_refused(source: nas.Found) -> None:
