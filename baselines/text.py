@@ -178,6 +178,22 @@ def points(accuracy: float, std: float | None = None) -> str:
     return f"{100 * accuracy:.2f}{spread} %"
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, without a negative zero: ``+0.50``, ``-2.13``, ``+0.00``."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def interval_text(ends: tuple[float, float], digits: int = 2) -> str:
+    """An interval of values that have no sign: ``[40.12, 41.80]``."""
+    return f"[{', '.join(f'{end:.{digits}f}' for end in ends)}]"
+
+
+def with_interval(difference: float, ends: tuple[float, float] | None) -> str:
+    """A difference in points with its interval, if known, both given as fractions: ``+0.50 [-2.13, +3.13]``."""
+    texts = [signed(100 * end) for end in ends or ()]
+    return f"{signed(100 * difference)} [{', '.join(texts)}]" if texts else signed(100 * difference)
+
+
 def command(*words: object) -> str:
     """An ``mnas`` command to paste into a shell: its words are quoted where a shell would change them."""
     texts = (f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from baselines.text import cost_target, millions, seconds_text, short_number
+from baselines.text import cost_target, millions, seconds_text, short_number, signed
 from scaling.compound import HIGHEST_FACTOR, Coefficients, compound_scale
 from scaling.lattice import LEAST_GROWTH, Growth, Lattice
 from scaling.nearest import by_departure, by_trial
@@ -162,7 +162,7 @@ class Solution:
         return self.growth.distance(self.ideal)
 
     def __repr__(self) -> str:
-        found = f"found {self.budget.show(self.found)} ({100 * self.error:+.2f} %)"
+        found = f"found {self.budget.show(self.found)} ({signed(100 * self.error)} %)"
         where = "on the rule" if self.on_rule else f"departing by {self.departure:.3f}"
         return f"Solution({self.rule.name}, {self.budget.text()}: {found}, {where})"
 

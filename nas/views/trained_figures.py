@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from baselines.statistics import half_of_student
-from baselines.text import millions, points
+from baselines.text import interval_text, millions, points
 from baselines.views.page import Column, Key, Plot, Section, Table, axis_title, log_axis, plot_lines, plot_text
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class Trained:
 
     @property
     def interval(self) -> str:
-        """That half as text; a dash for a single seed."""
-        return f"± {self.half:.2f}" if self.half else "–"
+        """That interval as text, in percent, within 0 to 100; a dash for a single seed."""
+        if len(self.accuracies) < 2:
+            return "–"
+        return interval_text((max(self.mean - self.half, 0.0), min(self.mean + self.half, 100.0)))
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[tuple[int, float], ...]:
@@ -216,8 +218,8 @@ def _colour(place: int) -> str:
 
 def _hover(one: Trained, cost: str | None = None) -> str:
     lines = [one.name, points(one.mean / 100)]
-    if one.half:
-        lines.append(f"± {one.half:.2f} (95 %, other seeds)")
+    if len(one.accuracies) > 1:
+        lines.append(f"{one.interval} (95 %, other seeds)")
     return plot_lines(lines if cost is None else [*lines, f"{millions(one.costs[cost])} {cost}"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import counted, points
+from baselines.text import counted, points, with_interval
 from baselines.views.convert import page_parts
 from baselines.views.page import Code, Column, Fact, Facts, Key, Page, Plot, Section, axis_title, plot_lines, plot_text
 from baselines.views.page import Table as PageTable
@@ -181,10 +181,8 @@ def _mean(values: tuple[float, ...]) -> str:
 
 
 def _difference(entry: Entry) -> str:
-    if entry.standing.interval is None:
-        return "–"
-    low, high = (100 * end for end in entry.standing.interval)
-    return f"{100 * entry.standing.difference:+.2f} ({low:+.2f}, {high:+.2f})"
+    known = entry.standing.interval is not None
+    return with_interval(entry.standing.difference, entry.standing.interval) if known else "–"
 
 
 def _answer(found: CoefficientSearch) -> list[Text]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.text import command, counted, seconds_text, side
+from baselines.text import command, counted, interval_text, seconds_text, side, signed, with_interval
 from search_spaces import MnasError
 
 
@@ -59,3 +59,26 @@ def test_sides() -> None:
     for text in ("0", "-3", "owned", "3.5", ""):
         with pytest.raises(MnasError, match="expected a number of pixels, such as 32, or own"):
             side(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.5, 2, "+0.50"),
+        (-2.126, 2, "-2.13"),
+        (0.0, 2, "+0.00"),
+        (-0.0, 2, "+0.00"),
+        (-0.004, 2, "+0.00"),
+        (-0.4, 0, "+0"),
+    ],
+)
+def test_zero_is_not_negative(value: float, digits: int, text: str) -> None:
+    assert signed(value, digits) == text
+
+
+def test_intervals() -> None:
+    assert interval_text((40.123, 41.8)) == "[40.12, 41.80]"
+    assert interval_text((88.6, 97.2), 0) == "[89, 97]"
+    assert with_interval(0.005, (-0.0213, 0.0313)) == "+0.50 [-2.13, +3.13]"
+    assert with_interval(-1e-9, (-1e-9, 1e-9)) == "+0.00 [+0.00, +0.00]"
+    assert with_interval(-1e-9, None) == "+0.00"
