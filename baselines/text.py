@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -205,6 +206,17 @@ def counted(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun}es" if noun.endswith(("s", "sh", "tch", "x")) else f"{count:,} {noun}s"
+
+
+# Names in a sentence; more are counted.
+MOST_NAMES = 12
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Names as in a sentence: ``a``, ``a and b``, ``a, b and c``; of more than ``most``, ``a, b and 7 more``."""
+    rest = len(names) - most
+    *first, last = [*names[:most], f"{rest:,} more"] if rest > 0 else names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 # Larger units and how many seconds they have; a time below a minute has one unit, above it two.

@@ -157,7 +157,8 @@ def cost_figure(nets: Sequence[Trained], cost: str) -> Plot:
     caption = f"Accuracy against {cost}"
     rows = tuple((one.name, millions(one.costs[cost]), f"{one.mean:.2f}", one.interval) for one in nets)
     columns = (Column("network"), Column(cost, True), Column("top-1, %", True), Column("95 % interval", True))
-    summary = f"{len(nets)} networks, {cost} from {millions(min(values))} to {millions(max(values))}."
+    ends = f"from {millions(min(values))} to {millions(max(values))}"
+    summary = f"Mean accuracies of {len(nets)} networks against their {cost}, {ends}."
     return Plot(caption, summary, Table(caption, columns, rows), traces, layout, keys=_keys(nets))
 
 

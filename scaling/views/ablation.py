@@ -56,7 +56,7 @@ def _variants(found: Ablation) -> Table:
         growth = " · ".join(f"{value:.2f}" for value in one.growth)
         shares = (_shares(Growth(*one.growth)), _shares(Growth(*one.ideal)))
         table.add_row(
-            found.words(one.name), f"{one.depth:g}", f"{one.width:g}", str(one.resolution), *counts, growth, *shares
+            found.label(one.name), f"{one.depth:g}", f"{one.width:g}", str(one.resolution), *counts, growth, *shares
         )
     base = found.baseline
     counts = (millions(base.macs), millions(base.params), millions(found.activations))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.text import command, counted, interval_text, seconds_text, side, signed, with_interval
+from baselines.text import command, counted, interval_text, listed, seconds_text, side, signed, with_interval
 from search_spaces import MnasError
 
 
@@ -82,3 +82,10 @@ def test_intervals() -> None:
     assert with_interval(0.005, (-0.0213, 0.0313)) == "+0.50 [-2.13, +3.13]"
     assert with_interval(-1e-9, (-1e-9, 1e-9)) == "+0.00 [+0.00, +0.00]"
     assert with_interval(-1e-9, None) == "+0.00"
+
+
+def test_names_in_a_sentence() -> None:
+    letters = [*"abcdefghijklmno"]
+    assert [listed(letters[:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert listed(letters[:12]) == "a, b, c, d, e, f, g, h, i, j, k and l"
+    assert listed(letters) == "a, b, c, d, e, f, g, h, i, j, k, l and 3 more"
