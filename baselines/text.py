@@ -154,18 +154,35 @@ Integers = Annotated[tuple[int, ...], integers]
 
 
 def millions(value: float) -> str:
-    """A rounded count: 128K, 385.8M, 1.827G."""
-    if value < 999_500:
-        return f"{value / 1e3:.0f}K" if value else "0"
-    return f"{value / 1e9:.3f}G" if value >= 1e9 else f"{value / 1e6:.1f}M"
+    """A rounded count: 812, 128K, 385.8M, 1.827G."""
+    for end, size, unit, digits in ((999.5, 1, "", 0), (999_500, 1e3, "K", 0), (999_950_000, 1e6, "M", 1)):
+        if value < end:
+            return f"{value / size:.{digits}f}{unit}"
+    return f"{value / 1e9:.3f}G"
+
+
+def signed_millions(value: float) -> str:
+    """A rounded difference of counts with its sign: ``+128K``, ``-1.2M``, ``+0``."""
+    size = millions(abs(value))
+    return f"{'-' if value < 0 and size != '0' else '+'}{size}"
+
+
+# Costs that are counts, which are written with K, M and G; memory is a number of bytes.
+COUNTS = ("macs", "params", "activations", "memory")
 
 
 def short_number(value: float) -> str:
-    """A number in the form of a target: 400M, 1.8G, 9000, 2.5."""
-    for unit, size in (("G", 1e9), ("M", 1e6)):
+    """A count in the form of a target, with all its digits: 950, 300K, 400M, 1.8G."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
             return f"{value / size:.12g}{unit}"
     return f"{value:.12g}"
+
+
+def target_text(cost: str, value: float) -> str:
+    """A target as typed in a command: ``macs=400M``, ``params=300K``, ``a100-throughput=9000``."""
+    large = cost in COUNTS or value >= 1e6
+    return f"{cost}={short_number(value) if large else f'{value:.12g}'}"
 
 
 def macs_text(macs: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.text import signed
+from baselines.text import signed, signed_millions
 from baselines.views.page import Cell, Column, Table
 from baselines.views.terminal import Table as TerminalTable
 from search_spaces.space import Choice, Indices, Value
@@ -212,7 +212,7 @@ def page_table(effects: Effects) -> Table:
                     str(item.value),
                     str(item.networks),
                     effect_text(item),
-                    "" if item.macs is None else f"{signed(item.macs / 1e6, 1)}M",
+                    "" if item.macs is None else signed_millions(item.macs),
                     Cell("found") if item.found and not marks[1] else ", ".join(filter(None, marks)),
                 )
             )

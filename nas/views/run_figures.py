@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.text import millions, points, signed
+from baselines.text import millions, points, signed, signed_millions
 from baselines.views.labels import SIDES, Point, place_labels
 from baselines.views.page import (
     NARROW_BELOW,
@@ -435,7 +435,7 @@ def _effect_hover(item: Effect) -> str:
         f"{item.label} = {item.value}",
         f"{signed(100 * (item.accuracy or 0))} ± {100 * (item.std or 0):.2f} points",
     ]
-    return plot_lines([*lines, f"{signed((item.macs or 0) / 1e6, 1)}M MACs", f"{item.networks} networks"])
+    return plot_lines([*lines, f"{signed_millions(item.macs or 0)} MACs", f"{item.networks} networks"])
 
 
 def _effects_layout(effects: Effects, rows: dict[str, int], ends: tuple[float, float], left: int) -> dict[str, Any]:

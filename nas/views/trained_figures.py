@@ -134,12 +134,13 @@ def interval_figure(nets: Sequence[Trained], caption: str) -> Plot:
 def cost_figure(nets: Sequence[Trained], cost: str) -> Plot:
     """Mean top-1 against a cost, on a logarithmic axis; a symbol and a colour for each network."""
     values = [one.costs[cost] for one in nets]
+    unit, size = ("millions", 1e6) if max(values) >= 1e6 else ("thousands", 1e3)
     low, high = _padded([one.mean - one.half for one in nets], [one.mean + one.half for one in nets])
     traces = [
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [one.costs[cost] / 1e6],
+            "x": [one.costs[cost] / size],
             "y": [round(one.mean, 3)],
             "error_y": {"type": "data", "array": [round(one.half, 3)], "color": "var(--trial)"},
             "marker": {"color": _colour(place), "symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 10},
@@ -151,7 +152,7 @@ def cost_figure(nets: Sequence[Trained], cost: str) -> Plot:
     layout = {
         "height": _HEIGHT,
         "margin": _MARGIN,
-        "xaxis": _cost_axis([value / 1e6 for value in values], f"{cost}, millions"),
+        "xaxis": _cost_axis([value / size for value in values], f"{cost}, {unit}"),
         "yaxis": {"range": [low, high], "title": axis_title("top-1, %")},
     }
     caption = f"Accuracy against {cost}"

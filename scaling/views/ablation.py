@@ -151,4 +151,4 @@ def _budget(found: Ablation) -> str:
 
 def _shares(growth: Growth) -> str:
     shares = growth.shares()
-    return "–" if shares is None else " / ".join(f"{100 * share:.0f}" for share in shares)
+    return "–" if shares is None else " / ".join(f"{round(100 * share)}" for share in shares)

@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from baselines.text import command, counted, interval_text, listed, seconds_text, side, signed, with_interval
+from baselines.text import (
+    command,
+    cost_target,
+    counted,
+    interval_text,
+    listed,
+    millions,
+    seconds_text,
+    side,
+    signed,
+    signed_millions,
+    target_text,
+    with_interval,
+)
 from search_spaces import MnasError
 
 
@@ -89,3 +102,29 @@ def test_names_in_a_sentence() -> None:
     assert [listed(letters[:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
     assert listed(letters[:12]) == "a, b, c, d, e, f, g, h, i, j, k and l"
     assert listed(letters) == "a, b, c, d, e, f, g, h, i, j, k, l and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (812, "812"), (999, "999"), (1000, "1K"), (127_600, "128K"), (999_600, "1.0M"), (385_814_752, "385.8M")],
+)
+def test_rounded_counts(value: int, text: str) -> None:
+    assert millions(value) == text
+    assert signed_millions(-value) == (f"-{text}" if value else "+0")
+
+
+@pytest.mark.parametrize(
+    ("cost", "value", "text"),
+    [
+        ("params", 300_000, "params=300K"),
+        ("macs", 1234, "macs=1.234K"),
+        ("macs", 999, "macs=999"),
+        ("macs", 400e6, "macs=400M"),
+        ("activations", 1.8e9, "activations=1.8G"),
+        ("a100-throughput", 9000, "a100-throughput=9000"),
+        ("zcu102-latency", 2.5, "zcu102-latency=2.5"),
+    ],
+)
+def test_targets_are_read_as_they_are_written(cost: str, value: float, text: str) -> None:
+    assert target_text(cost, value) == text
+    assert cost_target(text) == cost_target(f"{cost}={value:.12g}") == (cost, value)
