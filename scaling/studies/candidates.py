@@ -34,7 +34,8 @@ class Grid:
         target: macs, params or activations of each network, as a number or a multiple of the baseline's (default:
             macs=2x).
         product: nominal growth d·w²·r² of each network, as published, instead of a target.
-        tolerance: largest difference, relative to the target (default: 0.05) or from the product (default: 0.1).
+        tolerance: largest difference, relative to the target, or from the product (default: 0.05, or 0.1 for a
+            product).
         depths: factors on layers, such as 1,1.2,1.4 or 1:1.4:0.05 (default: six up to the one that meets the target
             alone).
         widths: factors on channels (default: as depths).
