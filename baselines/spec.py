@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.files import write_new_text
-from baselines.text import short_number
+from baselines.text import target_text
 from search_spaces import Architecture, architecture_cost, architecture_from_dict, architecture_to_dict, digest
 from search_spaces.architecture import check_number
 from search_spaces.errors import FieldError, MnasError, shorten
@@ -65,7 +65,7 @@ class Target:
 
     def text(self) -> str:
         """The target as typed in a command: ``macs=400M``."""
-        return f"{self.cost}={short_number(self.value)}"
+        return target_text(self.cost, self.value)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -153,18 +154,35 @@ Integers = Annotated[tuple[int, ...], integers]
 
 
 def millions(value: float) -> str:
-    """A rounded count: 128K, 385.8M, 1.827G."""
-    if value < 999_500:
-        return f"{value / 1e3:.0f}K" if value else "0"
-    return f"{value / 1e9:.3f}G" if value >= 1e9 else f"{value / 1e6:.1f}M"
+    """A rounded count: 812, 128K, 385.8M, 1.827G."""
+    for end, size, unit, digits in ((999.5, 1, "", 0), (999_500, 1e3, "K", 0), (999_950_000, 1e6, "M", 1)):
+        if value < end:
+            return f"{value / size:.{digits}f}{unit}"
+    return f"{value / 1e9:.3f}G"
+
+
+def signed_millions(value: float) -> str:
+    """A rounded difference of counts with its sign: ``+128K``, ``-1.2M``, ``+0``."""
+    size = millions(abs(value))
+    return f"{'-' if value < 0 and size != '0' else '+'}{size}"
+
+
+# Costs that are counts, which are written with K, M and G; memory is a number of bytes.
+COUNTS = ("macs", "params", "activations", "memory")
 
 
 def short_number(value: float) -> str:
-    """A number in the form of a target: 400M, 1.8G, 9000, 2.5."""
-    for unit, size in (("G", 1e9), ("M", 1e6)):
+    """A count in the form of a target, with all its digits: 950, 300K, 400M, 1.8G."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
             return f"{value / size:.12g}{unit}"
     return f"{value:.12g}"
+
+
+def target_text(cost: str, value: float) -> str:
+    """A target as typed in a command: ``macs=400M``, ``params=300K``, ``a100-throughput=9000``."""
+    large = cost in COUNTS or value >= 1e6
+    return f"{cost}={short_number(value) if large else f'{value:.12g}'}"
 
 
 def macs_text(macs: int) -> str:
@@ -178,6 +196,22 @@ def points(accuracy: float, std: float | None = None) -> str:
     return f"{100 * accuracy:.2f}{spread} %"
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, without a negative zero: ``+0.50``, ``-2.13``, ``+0.00``."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def interval_text(ends: tuple[float, float], digits: int = 2) -> str:
+    """An interval of values that have no sign: ``[40.12, 41.80]``."""
+    return f"[{', '.join(f'{end:.{digits}f}' for end in ends)}]"
+
+
+def with_interval(difference: float, ends: tuple[float, float] | None) -> str:
+    """A difference in points with its interval, if known, both given as fractions: ``+0.50 [-2.13, +3.13]``."""
+    texts = [signed(100 * end) for end in ends or ()]
+    return f"{signed(100 * difference)} [{', '.join(texts)}]" if texts else signed(100 * difference)
+
+
 def command(*words: object) -> str:
     """An ``mnas`` command to paste into a shell: its words are quoted where a shell would change them."""
     texts = (f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words)
@@ -189,6 +223,17 @@ def counted(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun}es" if noun.endswith(("s", "sh", "tch", "x")) else f"{count:,} {noun}s"
+
+
+# Names in a sentence; more are counted.
+MOST_NAMES = 12
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Names as in a sentence: ``a``, ``a and b``, ``a, b and c``; of more than ``most``, ``a, b and 7 more``."""
+    rest = len(names) - most
+    *first, last = [*names[:most], f"{rest:,} more"] if rest > 0 else names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 # Larger units and how many seconds they have; a time below a minute has one unit, above it two.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from baselines.text import cost_target, millions, seconds_text, short_number
+from baselines.text import cost_target, millions, seconds_text, signed, target_text
 from scaling.compound import HIGHEST_FACTOR, Coefficients, compound_scale
 from scaling.lattice import LEAST_GROWTH, Growth, Lattice
 from scaling.nearest import by_departure, by_trial
@@ -69,11 +69,7 @@ class Budget:
         """The budget as typed in a command: ``macs=1G``, ``macs=2x``, ``latency=20ms``."""
         if self.relative:
             return f"{self.cost}={self.value:g}x"
-        return (
-            f"{self.cost}={self.value * 1e3:g}ms"
-            if self.cost == "latency"
-            else f"{self.cost}={short_number(self.value)}"
-        )
+        return f"latency={self.value * 1e3:g}ms" if self.cost == "latency" else target_text(self.cost, self.value)
 
     def show(self, value: float) -> str:
         """A value of this cost, for a person."""
@@ -162,7 +158,7 @@ class Solution:
         return self.growth.distance(self.ideal)
 
     def __repr__(self) -> str:
-        found = f"found {self.budget.show(self.found)} ({100 * self.error:+.2f} %)"
+        found = f"found {self.budget.show(self.found)} ({signed(100 * self.error)} %)"
         where = "on the rule" if self.on_rule else f"departing by {self.departure:.3f}"
         return f"Solution({self.rule.name}, {self.budget.text()}: {found}, {where})"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from baselines.commands.options import quantity
-from nas.__main__ import main
+from nas.__main__ import COMMANDS, main, parser_of
 from search_spaces import SPACES
 from tests.processes import environment
 from tests.scaling.test_compound import RELEASED
@@ -52,6 +53,15 @@ def after_search(searched: Path, workplace: Path) -> Path:
     """A copy of `searched` as the current directory."""
     shutil.copytree(searched, workplace, dirs_exist_ok=True)
     return workplace
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_default_is_given_once_in_words(name: str) -> None:
+    """A value of Python means nothing to who types a command."""
+    parser, _ = parser_of(name)
+    assert not re.search(r"\b(None|True|False|MISSING|SUPPRESS)\b|==", parser.format_help())
+    for action in parser._actions:
+        assert len(re.findall("by default|default:", action.help or "")) < 2, action.option_strings
 
 
 @pytest.mark.parametrize(

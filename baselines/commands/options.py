@@ -63,7 +63,7 @@ def add_options(
         hint, optional = _without_none(hints[name])
         text = texts[name]
         if choices and name in choices:
-            text += f": {', '.join(choices[name])}"
+            text += f"{'; one of' if 'by default' in text else ':'} {', '.join(choices[name])}"
         shown = (defaults or {}).get(name, default)
         if shown is not None and shown is not False and shown != () and shown is not dataclasses.MISSING:
             text += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"

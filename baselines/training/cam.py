@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,8 @@ def cam_grid(
 ) -> Image:
     """A picture with a row for each image: the image itself, then its map for each network.
 
+    A column is as wide as its longest text, and no narrower than a map.
+
     Args:
         columns: networks to draw maps of.
         files: image files.
@@ -106,41 +109,32 @@ def cam_grid(
     for column in columns:
         if of_class is not None and of_class not in column.classes:
             raise unknown_name(f"class of {column.name}", of_class, column.classes)
-    photos, channels = [], {RGB, *(column.network.architecture.in_channels for column in columns)}
+    named, channels = [], {RGB, *(column.network.architecture.in_channels for column in columns)}
     for file in files:
         try:
-            photos.append({each: decode(file, channels=each) for each in channels})
+            named.append((file, {each: decode(file, channels=each) for each in channels}))
         except OSError as error:
             raise MnasError(f"images: {error}; use image files") from None
-    step, height = CELL + GAP, CELL + GAP + LINE
-    canvas = Images.new("RGB", (GAP + step * (1 + len(columns)), GAP + LINE + height * len(photos)), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT)
-
-    def write(left: int, top: int, text: str) -> None:
-        draw.text((left, top), _short(text, font.getlength), fill="black", font=font)
-
-    for place, name in enumerate(["original", *(column.name for column in columns)]):
-        write(GAP + step * place, GAP, name)
-    for row, (file, photo) in enumerate(zip(files, photos, strict=True)):
-        top = GAP + LINE + height * row
-        # All of it, unless every network sees only the middle.
-        first = next((column for column in columns if column.fit != CROP), columns[0])
-        _paste(canvas, _shown(photo[RGB], _view(first, photo[RGB])), (GAP, top))
-        write(GAP, top + CELL, file.name)
-        for place, column in enumerate(columns, start=1):
-            overlay, text = _cell(column, photo, method, of_class)
-            _paste(canvas, overlay, (GAP + step * place, top))
-            write(GAP + step * place, top + CELL, text)
+    font = ImageFont.load_default(FONT)
+    # All of it, unless every network sees only the middle.
+    first = next((column for column in columns if column.fit != CROP), columns[0])
+    filled = [("original", [(_shown(photo[RGB], _view(first, photo[RGB])), file.name) for file, photo in named])]
+    filled += [(column.name, [_cell(column, photo, method, of_class) for _, photo in named]) for column in columns]
+    widths = [
+        max(CELL, *(int(font.getbbox(text)[2]) for text in (name, *(text for _, text in cells))))
+        for name, cells in filled
+    ]
+    *lefts, right = accumulate((width + GAP for width in widths), initial=GAP)
+    height = CELL + GAP + LINE
+    canvas = Images.new("RGB", (right, GAP + LINE + height * len(named)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for left, (name, cells) in zip(lefts, filled, strict=True):
+        draw.text((left, GAP), name, fill="black", font=font)
+        for row, (picture, text) in enumerate(cells):
+            top = GAP + LINE + height * row
+            _paste(canvas, picture, (left, top))
+            draw.text((left, top + CELL), text, fill="black", font=font)
     return canvas
-
-
-def _short(text: str, width: Callable[[str], float]) -> str:
-    """A text that fits into a cell."""
-    if width(text) <= CELL:
-        return text
-    while width(f"{text}…") > CELL:
-        text = text[:-1]
-    return f"{text}…"
 
 
 def _view(column: Column, photo: Pixels) -> View:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baselines.text import counted, points
+from baselines.text import counted, interval_text, points
 from baselines.views.terminal import Table, labelled
 from search_spaces.architecture import RGB
 from search_spaces.errors import one_line
@@ -44,9 +44,10 @@ def text(found: Evaluation, name: str, data: ImageData, part: str, settings: Tra
 def summary(found: Evaluation) -> str:
     """Top-1 with its 95 % interval, other figures and loss in one line; top-5 says nothing about `FEW` classes."""
     low, high = found.interval
+    interval = interval_text((100 * low, 100 * high))
     top5 = f"top-5 {points(found.top5)}, " if len(found.confusion) > FEW else ""
     return (
-        f"top-1 {points(found.top1)} of {found.images:,} images (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
+        f"top-1 {points(found.top1)} of {found.images:,} images (95 % interval {interval}), "
         f"balanced accuracy {points(found.balanced_accuracy)}, macro-F1 {points(found.macro_f1)}, {top5}"
         f"loss {found.loss:.4f}"
     )

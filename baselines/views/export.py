@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from baselines.exchange.runtimes import CONVERTED, TOLERANCE
-from baselines.text import command, points
+from baselines.text import command, points, signed
 from baselines.views.terminal import labelled, pointer
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _measured_text(measured: Measured) -> RenderableType:
     agreement = f"the same class in {points(measured.agreement)}"
     if measured.before is None or measured.after is None:
         return labelled("Measured:", f"{agreement} {where}")
-    change = f"{100 * (measured.after - measured.before):+.2f} points"
+    change = f"{signed(100 * (measured.after - measured.before))} points"
     return labelled(
         "Accuracy:", f"{points(measured.before)} before, {points(measured.after)} after: {change}; {agreement} {where}"
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from baselines.spec import BaselineSpec, Figure
-from baselines.text import millions, points
+from baselines.text import interval_text, millions, points, signed
 from baselines.views import spec as spec_view
 from baselines.views.spec import convolution_text, stage_text
 from baselines.views.terminal import Table, labelled, pointer
@@ -160,7 +160,7 @@ def _rank_cell(rank: Rank | None) -> str:
         return "-"
     if rank.percentile == 100:
         return f"above all {rank.members:,}"
-    return f"above {rank.percentile:.2f} % ({rank.low:.2f}–{rank.high:.2f})"
+    return f"above {rank.percentile:.2f} % {interval_text((rank.low, rank.high))}"
 
 
 def _sentences(
@@ -170,7 +170,7 @@ def _sentences(
     ratios = f"MACs ×{change.macs_ratio:.3f}, params ×{change.params_ratio:.3f}."
     lines: list[RenderableType] = [labelled(f"{name} against {reference}:", ratios)]
     if change.accuracy is not None:
-        text = f"{comparison.evaluator.kind.capitalize()} top-1 {100 * change.accuracy:+.2f} points"
+        text = f"{comparison.evaluator.kind.capitalize()} top-1 {signed(100 * change.accuracy)} points"
         if change.accuracy_std is not None:
             verdict = "larger than its σ" if change.beyond_noise else "inside its σ: a tie"
             text += f" ± {100 * change.accuracy_std:.2f}, {verdict}"

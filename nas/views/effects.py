@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.text import signed, signed_millions
 from baselines.views.page import Cell, Column, Table
 from baselines.views.terminal import Table as TerminalTable
 from search_spaces.space import Choice, Indices, Value
@@ -164,7 +165,7 @@ def effect_text(effect: Effect) -> str:
     """An effect in points of accuracy with its standard error: ``+0.31 ± 0.05``."""
     if effect.accuracy is None or effect.std is None:
         return "not tried"
-    return f"{100 * effect.accuracy:+.2f} ± {100 * effect.std:.2f}"
+    return f"{signed(100 * effect.accuracy)} ± {100 * effect.std:.2f}"
 
 
 def effects_note(effects: Effects | None) -> str:
@@ -211,7 +212,7 @@ def page_table(effects: Effects) -> Table:
                     str(item.value),
                     str(item.networks),
                     effect_text(item),
-                    "" if item.macs is None else f"{item.macs / 1e6:+.1f}M",
+                    "" if item.macs is None else signed_millions(item.macs),
                     Cell("found") if item.found and not marks[1] else ", ".join(filter(None, marks)),
                 )
             )

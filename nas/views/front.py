@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import command, counted, millions, points
+from baselines.text import COUNTS, command, counted, millions, points
 from baselines.views.terminal import Table, pointer
 from nas.costs.metrics import cost_metric
 from nas.objective import cost_text
@@ -41,7 +41,8 @@ def text(found: Front, folder: Path, *, allow_code: bool = False) -> list[Render
     table = Table(f"Pareto front of {counted(found.done, 'trial')}", columns)
     for trial in found.trials:
         assert trial.metrics is not None
-        cost = millions(trial.costs[0]) if trial.costs[0] >= 1e6 else f"{trial.costs[0]:,.4g}"
+        large = found.metric.name in COUNTS or trial.costs[0] >= 1e6
+        cost = millions(trial.costs[0]) if large else f"{trial.costs[0]:,.4g}"
         table.add_row(str(trial.number), cost, points(*trial.metrics))
     lines: list[RenderableType] = [table, f"Accuracy: {found.meaning}."]
     objective, best = found.objective, found.best

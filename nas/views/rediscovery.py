@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.text import counted, millions, points
+from baselines.text import counted, interval_text, millions, points
 from baselines.views.convert import page_parts
 from baselines.views.page import Column, Key, Page, Plot, Section, Table, axis_title, log_axis, plot_lines
 from baselines.views.terminal import Table as TerminalTable
@@ -48,7 +48,7 @@ def study_view(study: Rediscovery) -> list[RenderableType]:
     for summary in study.summaries:
         to_pass.add_row(*_passing_cells(summary))
         shares = [
-            f"{100 * mean:.0f} %" + (f" ({100 * ends[0]:.0f}–{100 * ends[1]:.0f})" if ends else "")
+            f"{100 * mean:.0f} %" + (f" {interval_text((100 * ends[0], 100 * ends[1]), 0)}" if ends else "")
             for mean, ends, _ in summary.agreements
         ]
         nearness.add_row(
@@ -64,7 +64,9 @@ def study_view(study: Rediscovery) -> list[RenderableType]:
         f"{100 * by_chance:.0f} % with {name}"
         for name, (_, _, by_chance) in zip(REFERENCES, first.agreements, strict=True)
     )
-    above = f"is above {rank.percentile:.2f} % ({rank.low:.2f}–{rank.high:.2f}) of {rank.members:,} random members."
+    above = (
+        f"is above {rank.percentile:.2f} % {interval_text((rank.low, rank.high))} of {rank.members:,} random members."
+    )
     notes = (
         f"Choices shared: mean over searches, with its 95 % interval; a random member shares {chance}.",
         (
@@ -86,14 +88,14 @@ def _passing_cells(summary: Summary) -> tuple[str, ...]:
         return "never" if value is None else f"{value:.0f}"
 
     ends = summary.evaluations_interval
-    interval = "–".join(map(text, ends)) if ends else "-"
+    interval = f"[{', '.join(map(text, ends))}]" if ends else "-"
     quartiles = "–".join(map(text, summary.quartiles))
     return summary.controller, _percent(summary.passed), text(summary.evaluations), interval, quartiles
 
 
 def _percent(share: tuple[float, float, float]) -> str:
     mean, low, high = (100 * value for value in share)
-    return f"{mean:.0f} % ({low:.0f}–{high:.0f})"
+    return f"{mean:.0f} % {interval_text((low, high), 0)}"
 
 
 def write_study_figure(study: Rediscovery, file: Path) -> None:

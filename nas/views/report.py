@@ -18,7 +18,7 @@ import numpy as np
 
 from baselines.registry import load
 from baselines.spec import BaselineSpec
-from baselines.text import command, counted, millions, points, seconds_text
+from baselines.text import command, counted, millions, points, seconds_text, signed
 from baselines.views import spec as spec_view
 from baselines.views.page import Code, Fact, Facts, Page, Part, Prose, Section
 from baselines.views.stages import stages_table
@@ -294,7 +294,7 @@ def _against(report: Report) -> tuple[str, str]:
         return "not known", "the evaluator has not judged B0"
     spread = "" if change.accuracy_std is None else f" ± {100 * change.accuracy_std:.2f}"
     verdict = {None: "its noise is not known", True: "larger than its σ", False: "inside its σ: a tie"}
-    return f"{100 * change.accuracy:+.2f}{spread}", f"points of accuracy, {verdict[change.beyond_noise]}"
+    return f"{signed(100 * change.accuracy)}{spread}", f"points of accuracy, {verdict[change.beyond_noise]}"
 
 
 def _target_facts(report: Report) -> list[Fact]:

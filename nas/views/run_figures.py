@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.text import millions, points
+from baselines.text import millions, points, signed, signed_millions
 from baselines.views.labels import SIDES, Point, place_labels
 from baselines.views.page import (
     NARROW_BELOW,
@@ -418,8 +418,8 @@ def effects_figure(effects: Effects, table: Table) -> Plot:
     )
     summary = (
         f"For each of {len(labels)} choices, what its values are worth in points of accuracy. What matters most is "
-        f"{top}: {best.value} is worth {100 * (best.accuracy or 0):+.2f} and {worst.value} "
-        f"{100 * (worst.accuracy or 0):+.2f} points. All numbers are in the table below."
+        f"{top}: {best.value} is worth {signed(100 * (best.accuracy or 0))} and {worst.value} "
+        f"{signed(100 * (worst.accuracy or 0))} points. All numbers are in the table below."
     )
     keys = [Key("value of the found network", "find", "◆"), Key("other values", "other", "○")]
     if any(item.few for item in known):
@@ -431,8 +431,11 @@ def effects_figure(effects: Effects, table: Table) -> Plot:
 
 
 def _effect_hover(item: Effect) -> str:
-    lines = [f"{item.label} = {item.value}", f"{100 * (item.accuracy or 0):+.2f} ± {100 * (item.std or 0):.2f} points"]
-    return plot_lines([*lines, f"{(item.macs or 0) / 1e6:+.1f}M MACs", f"{item.networks} networks"])
+    lines = [
+        f"{item.label} = {item.value}",
+        f"{signed(100 * (item.accuracy or 0))} ± {100 * (item.std or 0):.2f} points",
+    ]
+    return plot_lines([*lines, f"{signed_millions(item.macs or 0)} MACs", f"{item.networks} networks"])
 
 
 def _effects_layout(effects: Effects, rows: dict[str, int], ends: tuple[float, float], left: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import counted, millions, points
+from baselines.text import counted, millions, points, signed
 from baselines.views.convert import page_parts
 from baselines.views.page import Page, Section
 from baselines.views.terminal import Table, labelled, pointer
@@ -117,15 +117,7 @@ def _sentence(difference: PairedDifference, plan: Plan) -> Text:
     size = f"{100 * abs(difference.mean):.2f} points {side} {difference.reference}"
     if difference.interval is None:
         return labelled(f"{difference.name}:", f"{size} with one seed; use --seeds 3 or more to tell it from chance")
-    low, high = (100 * end for end in difference.interval)
+    ends = ", ".join(signed(100 * end) for end in difference.interval)
     pairs = f"{plan.seeds} pairs with equal seeds"
     meaning = _VERDICTS[difference.verdict]
-    return labelled(f"{difference.name}:", f"{size} (95 % interval {low:+.2f} to {high:+.2f}, {pairs}); {meaning}")
-
-
-def with_interval(mean: float, interval: tuple[float, float] | None) -> str:
-    """A difference in points with its interval, both given as fractions."""
-    if interval is None:
-        return f"{100 * mean:+.2f}"
-    low, high = (100 * end for end in interval)
-    return f"{100 * mean:+.2f} ({low:+.2f} to {high:+.2f})"
+    return labelled(f"{difference.name}:", f"{size} (95 % interval [{ends}], {pairs}); {meaning}")

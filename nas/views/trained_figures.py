@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from baselines.statistics import half_of_student
-from baselines.text import millions, points
+from baselines.text import interval_text, millions, points
 from baselines.views.page import Column, Key, Plot, Section, Table, axis_title, log_axis, plot_lines, plot_text
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class Trained:
 
     @property
     def interval(self) -> str:
-        """That half as text; a dash for a single seed."""
-        return f"± {self.half:.2f}" if self.half else "–"
+        """That interval as text, in percent, within 0 to 100; a dash for a single seed."""
+        if len(self.accuracies) < 2:
+            return "–"
+        return interval_text((max(self.mean - self.half, 0.0), min(self.mean + self.half, 100.0)))
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[tuple[int, float], ...]:
@@ -132,12 +134,13 @@ def interval_figure(nets: Sequence[Trained], caption: str) -> Plot:
 def cost_figure(nets: Sequence[Trained], cost: str) -> Plot:
     """Mean top-1 against a cost, on a logarithmic axis; a symbol and a colour for each network."""
     values = [one.costs[cost] for one in nets]
+    unit, size = ("millions", 1e6) if max(values) >= 1e6 else ("thousands", 1e3)
     low, high = _padded([one.mean - one.half for one in nets], [one.mean + one.half for one in nets])
     traces = [
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [one.costs[cost] / 1e6],
+            "x": [one.costs[cost] / size],
             "y": [round(one.mean, 3)],
             "error_y": {"type": "data", "array": [round(one.half, 3)], "color": "var(--trial)"},
             "marker": {"color": _colour(place), "symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 10},
@@ -149,13 +152,14 @@ def cost_figure(nets: Sequence[Trained], cost: str) -> Plot:
     layout = {
         "height": _HEIGHT,
         "margin": _MARGIN,
-        "xaxis": _cost_axis([value / 1e6 for value in values], f"{cost}, millions"),
+        "xaxis": _cost_axis([value / size for value in values], f"{cost}, {unit}"),
         "yaxis": {"range": [low, high], "title": axis_title("top-1, %")},
     }
     caption = f"Accuracy against {cost}"
     rows = tuple((one.name, millions(one.costs[cost]), f"{one.mean:.2f}", one.interval) for one in nets)
     columns = (Column("network"), Column(cost, True), Column("top-1, %", True), Column("95 % interval", True))
-    summary = f"{len(nets)} networks, {cost} from {millions(min(values))} to {millions(max(values))}."
+    ends = f"from {millions(min(values))} to {millions(max(values))}"
+    summary = f"Mean accuracies of {len(nets)} networks against their {cost}, {ends}."
     return Plot(caption, summary, Table(caption, columns, rows), traces, layout, keys=_keys(nets))
 
 
@@ -216,8 +220,8 @@ def _colour(place: int) -> str:
 
 def _hover(one: Trained, cost: str | None = None) -> str:
     lines = [one.name, points(one.mean / 100)]
-    if one.half:
-        lines.append(f"± {one.half:.2f} (95 %, other seeds)")
+    if len(one.accuracies) > 1:
+        lines.append(f"{one.interval} (95 %, other seeds)")
     return plot_lines(lines if cost is None else [*lines, f"{millions(one.costs[cost])} {cost}"])
 
 

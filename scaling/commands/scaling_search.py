@@ -23,8 +23,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("spec", metavar="SPEC", nargs="?", help=f"baseline: {SPEC}")
     add_options(parser, Grid, title="grid of candidates")
-    usual = {"budget": "half of all candidates with all seeds"}
-    add_options(parser, RacingRule, title="racing", defaults=usual)
+    add_options(parser, RacingRule, title="racing")
     add_trainings(parser, "search", StudyOptions, title="trainings")
     add_page(parser, "the table and a figure")
     add_json(parser)

@@ -8,7 +8,7 @@ resolution. It is a trained comparison (`nas.studies.trained_comparison`) whose 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from baselines.arguments import fields_of, freeze_lists, made, typed
 from baselines.files import file_name, new_folder, write_new
 from baselines.subjects import Network
-from baselines.text import Names
+from baselines.text import Names, listed
 from baselines.training.data.sources import ImageData
 from nas.executors.base import Execution
 from nas.studies.contestants import Contestant
@@ -198,11 +198,11 @@ class Ablation:
         single = [rule for rule in self.ties if rule in SINGLE]
         compound = [rule for rule in self.ties if rule not in SINGLE]
         if single and compound:
-            first, *others = [_listed(variant.rules) for variant in self._tied]
+            first, *others = [listed(variant.rules) for variant in self._tied]
             found = f"{first} is the best"
             if self.variant(best).same:
                 found = f"{first} make one network, which is the best"
-            more = f", and {_listed(others)} cannot be told from it" if others else ""
+            more = f", and {listed(others)} cannot be told from it" if others else ""
             return f"This cannot tell: {found}{more}."
         if compound:
             found = f"Yes: {self.words(best)} is the best, and every single dimension that was tried is worse than it."
@@ -220,6 +220,13 @@ class Ablation:
         about = "" if all(abs(growth - 1) < 1e-9 for growth in others) else "about "
         return f"{about}{DIMENSIONS[variant.rule]} alone"
 
+    def label(self, name: str) -> str:
+        """The rules of a variant and what they grow: ``d (depth alone)``, ``dw (depth and width)``."""
+        variant = self.variant(name)
+        grown = [word for word, growth in zip(DIMENSIONS.values(), variant.ideal, strict=True) if growth != 1]
+        what = "all three" if len(grown) == len(DIMENSIONS) else " and ".join(grown)
+        return f"{', '.join(variant.rules)} ({self.words(name) if variant.rule in SINGLE else what})"
+
     def __repr__(self) -> str:
         return f"Ablation({str(self.folder)!r}, {self.plan.target}: {self.answer})"
 
@@ -228,10 +235,6 @@ class Ablation:
         from scaling.views.ablation import text
 
         return as_html(*text(self))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def run_ablation(folder: Path, execution: Mapping[str, Any] | None = None) -> Ablation:

@@ -34,7 +34,8 @@ class Grid:
         target: macs, params or activations of each network, as a number or a multiple of the baseline's (default:
             macs=2x).
         product: nominal growth d·w²·r² of each network, as published, instead of a target.
-        tolerance: largest difference, relative to the target (default: 0.05) or from the product (default: 0.1).
+        tolerance: largest difference, relative to the target, or from the product (default: 0.05, or 0.1 for a
+            product).
         depths: factors on layers, such as 1,1.2,1.4 or 1:1.4:0.05 (default: six up to the one that meets the target
             alone).
         widths: factors on channels (default: as depths).
@@ -110,6 +111,8 @@ class Candidate:
         macs, params, activations: costs of the network.
         on_grid: whether it is on the grid.
         marks: names of the rules that make this network.
+        changed: dimensions in which the network itself differs from the baseline: d, w, r. A depth of 1.05 may leave
+            all layers as they were. None in searches of earlier versions.
     """
 
     name: str
@@ -121,6 +124,15 @@ class Candidate:
     activations: int
     on_grid: bool = True
     marks: tuple[str, ...] = ()
+    changed: tuple[str, ...] | None = None
+
+    def is_alone(self, dimension: str, baseline: Candidate) -> bool:
+        """Whether no other dimension than ``dimension`` (d, w or r) differs from the baseline."""
+        changed = self.changed
+        if changed is None:
+            pairs = ((self.depth, 1), (self.width, 1), (self.resolution, baseline.resolution))
+            changed = tuple(letter for letter, (own, other) in zip("dwr", pairs, strict=True) if own != other)
+        return set(changed) <= {dimension}
 
 
 class Found(NamedTuple):
@@ -169,11 +181,30 @@ def candidates_of(parent: BaselineSpec, space: CoefficientSpace) -> Found:
     if len(networks) < 2:
         raise MnasError(f"grid: a single network has {space.constraint()}; use a finer or wider grid")
     found = [
-        replace(candidate(name, chosen, network), on_grid=network in grid, marks=tuple(marks.get(network, ())))
+        replace(
+            candidate(name, chosen, network),
+            on_grid=network in grid,
+            marks=tuple(marks.get(network, ())),
+            changed=_changed(space.baseline, network),
+        )
         for network, (name, chosen) in networks.items()
     ]
     specs = [_spec(parent, name, chosen) for name, chosen in networks.values()]
     return Found(tuple(found), tuple(specs), tuple(notes))
+
+
+def _changed(base: Architecture, network: Architecture) -> tuple[str, ...]:
+    """Dimensions in which a network differs from its baseline: d, w, r."""
+    (layers, channels, side), (new_layers, new_channels, new_side) = map(_sizes, (base, network))
+    differ = {"d": new_layers != layers, "w": new_channels != channels, "r": new_side != side}
+    return tuple(name for name, differs in differ.items() if differs)
+
+
+def _sizes(network: Architecture) -> tuple[list[int], list[int], int]:
+    """Layers of the stages, channels of all parts, and the side."""
+    layers = [stage.num_layers for stage in network.stages]
+    channels = [network.stem.out_channels, *(stage.out_channels for stage in network.stages), network.head.out_channels]
+    return layers, channels, network.resolution
 
 
 def _spec(parent: BaselineSpec, name: str, chosen: Coefficients) -> BaselineSpec:

@@ -43,7 +43,7 @@ class RacingRule:
         first: number of seeds that all candidates get before the first decision. With two, a candidate whose own spread
             is much larger than that of the others is stopped more often (LOG.md, "Racing").
         seeds: largest number of seeds of a candidate.
-        budget: largest number of trainings; None allows half of all candidates times all seeds, but no less than
+        budget: largest number of trainings; half of all candidates times all seeds by default, but no less than
             ``first`` seeds for each.
 
     Raises:

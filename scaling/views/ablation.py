@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import counted, millions, points
+from baselines.text import counted, millions, points, with_interval
 from baselines.views.convert import page_parts
 from baselines.views.page import Page, Picture, Section
 from baselines.views.terminal import Table, labelled, pointer
 from nas.views import trained_comparison as trained
-from nas.views.trained_comparison import with_interval
 from nas.views.trained_figures import nets_of, sections
 from scaling.lattice import Growth
 
@@ -57,7 +56,7 @@ def _variants(found: Ablation) -> Table:
         growth = " · ".join(f"{value:.2f}" for value in one.growth)
         shares = (_shares(Growth(*one.growth)), _shares(Growth(*one.ideal)))
         table.add_row(
-            found.words(one.name), f"{one.depth:g}", f"{one.width:g}", str(one.resolution), *counts, growth, *shares
+            found.label(one.name), f"{one.depth:g}", f"{one.width:g}", str(one.resolution), *counts, growth, *shares
         )
     base = found.baseline
     counts = (millions(base.macs), millions(base.params), millions(found.activations))
@@ -152,4 +151,4 @@ def _budget(found: Ablation) -> str:
 
 def _shares(growth: Growth) -> str:
     shares = growth.shares()
-    return "–" if shares is None else " / ".join(f"{100 * share:.0f}" for share in shares)
+    return "–" if shares is None else " / ".join(f"{round(100 * share)}" for share in shares)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import counted, points
+from baselines.text import counted, listed, points, with_interval
 from baselines.views.convert import page_parts
 from baselines.views.page import Code, Column, Fact, Facts, Key, Page, Plot, Section, axis_title, plot_lines, plot_text
 from baselines.views.page import Table as PageTable
 from baselines.views.terminal import Table, labelled, pointer
 from scaling.coefficients import count_text
 from scaling.studies.candidates import MARKED, Candidate
+from scaling.studies.variants import SINGLE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from scaling.studies.search_result import CoefficientSearch, Entry
 
-MOST_NAMES = 8
 _ENDS = {
     "one left": "it ended with one candidate left",
     "seeds": "it ended when all seeds were used up",
@@ -27,7 +27,6 @@ _ENDS = {
 }
 _VERDICTS = {"best": "best", "tie": "a tie", "worse": "worse", "unknown": "not yet known"}
 _COLOURS = {"best": "find", "tie": "find", "worse": "trial", "unknown": "trial"}
-_DIMENSIONS = ("d", "w", "r")
 _ABOUT_MARKED = {
     "efficientnet": "the paper's 1.2, 1.1, 1.15",
     "d": "depth alone",
@@ -79,7 +78,17 @@ def _entry_data(entry: Entry) -> dict[str, Any]:
 
 
 def text(found: CoefficientSearch) -> list[RenderableType]:
-    """A table of the candidates, and sentences on what it means."""
+    """A table of the candidates, sentences on what it means, and the command that comes next."""
+    lines = _lines(found)
+    if found.race.ended is None:
+        lines.append(pointer("Resume:", found.resume))
+    elif found.grow:
+        lines.append(pointer("Next:", found.grow))
+    return [*lines, pointer("Folder:", str(found.folder))]
+
+
+def _lines(found: CoefficientSearch) -> list[RenderableType]:
+    """What the terminal and the page both say; commands have forms of their own."""
     plan = found.plan
     lines: list[RenderableType] = [labelled("Candidates:", _about_grid(found)), labelled("Trained", _how(found))]
     lines.append(labelled("Racing:", _about_race(found)))
@@ -90,11 +99,7 @@ def text(found: CoefficientSearch) -> list[RenderableType]:
     lines += [labelled("Note:", f"{note}.") for note in plan.notes]
     if found.spent:
         lines.append(_about_differences(found))
-    if found.race.ended is None:
-        lines.append(pointer("Resume:", found.resume))
-    elif found.grow:
-        lines.append(pointer("Next:", found.grow))
-    return [*lines, pointer("Folder:", str(found.folder))]
+    return lines
 
 
 def _about_differences(found: CoefficientSearch) -> str:
@@ -134,8 +139,8 @@ def _about_race(found: CoefficientSearch) -> str:
     most = rule.trainings(len(found.plan.candidates))
     words = (
         f"all candidates get {rule.first} seeds; then, one seed at a time, those that no other one clearly beats on "
-        f"these images get more, up to {rule.seeds} seeds and {most} trainings. The truly best is stopped with a "
-        f"probability of at most {100 * rule.level:g} %."
+        f"these images get more, up to {rule.seeds} seeds and {most} trainings. If all have about the same spread over "
+        f"seeds, the truly best one is stopped with a probability of at most {100 * rule.level:g} %."
     )
     state = _ENDS.get(found.race.ended or "", "it has not ended")
     share = 100 * found.spent / found.full
@@ -181,10 +186,8 @@ def _mean(values: tuple[float, ...]) -> str:
 
 
 def _difference(entry: Entry) -> str:
-    if entry.standing.interval is None:
-        return "–"
-    low, high = (100 * end for end in entry.standing.interval)
-    return f"{100 * entry.standing.difference:+.2f} ({low:+.2f}, {high:+.2f})"
+    known = entry.standing.interval is not None
+    return with_interval(entry.standing.difference, entry.standing.interval) if known else "–"
 
 
 def _answer(found: CoefficientSearch) -> list[Text]:
@@ -211,9 +214,7 @@ def _answer(found: CoefficientSearch) -> list[Text]:
 
 
 def _names(entries: tuple[Entry, ...]) -> str:
-    names = [entry.candidate.name for entry in entries]
-    rest = len(names) - MOST_NAMES
-    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:MOST_NAMES])} and {rest} more, ties in the table"
+    return listed([entry.candidate.name for entry in entries])
 
 
 def _places(found: CoefficientSearch) -> list[Text]:
@@ -241,9 +242,8 @@ def _about_mark(mark: str, one: Candidate, baseline: Candidate) -> str:
     """What a rule is, as the start of a sentence. A dimension alone may not meet the budget."""
     if mark not in _ABOUT_MARKED:
         return ""
-    changed = (one.depth != 1, one.width != 1, one.resolution != baseline.resolution)
-    alone = mark not in _DIMENSIONS or sum(changed) == changed[_DIMENSIONS.index(mark)]
-    return f"{_ABOUT_MARKED[mark]}: " if alone else f"the nearest to {_ABOUT_MARKED[mark]}: "
+    alone = mark not in SINGLE or one.is_alone(mark, baseline)
+    return f"{_ABOUT_MARKED[mark]}: " if alone else f"about {_ABOUT_MARKED[mark]}: "
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -251,12 +251,12 @@ def _about_mark(mark: str, one: Candidate, baseline: Candidate) -> str:
 
 def page(found: CoefficientSearch) -> Page:
     """The search as a page."""
-    parts = list(page_parts(text(found)[:-1]))
+    parts = list(page_parts(_lines(found)))
     answer = [part for part in parts if not isinstance(part, PageTable)]
     table = [part for part in parts if isinstance(part, PageTable)]
     facts = Facts(
         (
-            Fact("shown as best", found.best.candidate.name, found.plan.constraint),
+            Fact("shown as best", found.best.candidate.name, f"{count_text(found.best.candidate.macs)} MACs"),
             Fact("cannot be told from it", str(len(found.ties)), f"of {len(found.entries) - 1} others"),
             Fact("trainings", str(found.spent), f"of {found.full} of the full grid"),
         ),

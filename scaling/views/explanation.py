@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import counted, millions
+from baselines.text import counted, millions, signed
 from baselines.views.convert import page_parts
 from baselines.views.page import Fact, Facts, Page, Part, Prose, Section
 from baselines.views.terminal import Table
@@ -208,10 +208,10 @@ def _growth_table(found: Explanation) -> Table:
     for name, cell, nominal, real in zip(
         ("depth", "width", "resolution"), coefficients, found.nominal, found.growth, strict=True
     ):
-        table.add_row(name, cell, f"×{nominal:.3f}", f"×{real:.3f}", f"{100 * (real / nominal - 1):+.1f} %")
+        table.add_row(name, cell, f"×{nominal:.3f}", f"×{real:.3f}", f"{signed(100 * (real / nominal - 1), 1)} %")
     product = found.nominal.depth * found.nominal.width * found.nominal.resolution
     table.add_section()
-    change = f"{100 * (found.real / product - 1):+.1f} %"
+    change = f"{signed(100 * (found.real / product - 1), 1)} %"
     table.add_row("together", "", f"×{product:.3f}", f"×{found.real:.3f}", change, style="bold")
     return table
 
@@ -236,7 +236,7 @@ def _side_parts(found: Explanation) -> list[RenderableType]:
     columns = [("px", "right"), ("feature maps", "right"), ("MACs", "right"), ("rounded maps cost", "right")]
     table = Table(f"{found.spec.name} at other resolutions", columns)
     for side in found.sides:
-        cells = (str(side.side), _maps(side), f"{side.macs:,}", f"{100 * side.extra:+.1f} %")
+        cells = (str(side.side), _maps(side), f"{side.macs:,}", f"{signed(100 * side.extra, 1)} %")
         table.add_row(*_cells(cells, side.side == own))
     return [odd, cheap, table]
 
@@ -359,7 +359,7 @@ def _fewest_text(found: Explanation, possible: Sequence[Advice], cost: str) -> s
     beside = ""
     if own is not least:
         more = 100 * (_cost(own, cost) / _cost(least, cost) - 1)
-        beside = f"; {own.rule.name} has {millions(_cost(own, cost))} ({more:+.0f} %)"
+        beside = f"; {own.rule.name} has {millions(_cost(own, cost))} ({signed(more, 0)} %)"
     return f"{_WHY} Here {least.rule.name} has the fewest, {millions(_cost(least, cost))}{beside}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from baselines.text import signed
 from baselines.views.terminal import Table
 from scaling.rules import Rule, constraint, position
 from search_spaces import Architecture, architecture_cost
@@ -23,7 +24,7 @@ def text(solution: Solution) -> list[RenderableType]:
     wanted = f" ({show(solution.wanted)})" if budget.relative else ""
     lines = [
         *rule_lines(solution.rule, solution.base, solution.scale),
-        f"Budget: {budget.text()}{wanted}{batch}; found {show(solution.found)} ({100 * solution.error:+.2f} %)",
+        f"Budget: {budget.text()}{wanted}{batch}; found {show(solution.found)} ({signed(100 * solution.error)} %)",
     ]
     if budget.cost == "latency":
         lines.append(f"Time:   {latency_protocol()}; another run will differ")

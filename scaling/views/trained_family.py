@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from baselines.text import counted, millions, points
+from baselines.text import counted, millions, points, with_interval
 from baselines.views.convert import page_parts
 from baselines.views.page import Page, Section
 from baselines.views.terminal import Table, labelled, pointer
 from nas.views import trained_comparison as trained
-from nas.views.trained_comparison import with_interval
 from nas.views.trained_figures import nets_of, sections
 from scaling.views.family import MEMORY, members_table
 

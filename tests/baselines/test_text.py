@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from baselines.text import command, counted, seconds_text, side
+from baselines.text import (
+    command,
+    cost_target,
+    counted,
+    interval_text,
+    listed,
+    millions,
+    seconds_text,
+    side,
+    signed,
+    signed_millions,
+    target_text,
+    with_interval,
+)
 from search_spaces import MnasError
 
 
@@ -59,3 +72,59 @@ def test_sides() -> None:
     for text in ("0", "-3", "owned", "3.5", ""):
         with pytest.raises(MnasError, match="expected a number of pixels, such as 32, or own"):
             side(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.5, 2, "+0.50"),
+        (-2.126, 2, "-2.13"),
+        (0.0, 2, "+0.00"),
+        (-0.0, 2, "+0.00"),
+        (-0.004, 2, "+0.00"),
+        (-0.4, 0, "+0"),
+    ],
+)
+def test_zero_is_not_negative(value: float, digits: int, text: str) -> None:
+    assert signed(value, digits) == text
+
+
+def test_intervals() -> None:
+    assert interval_text((40.123, 41.8)) == "[40.12, 41.80]"
+    assert interval_text((88.6, 97.2), 0) == "[89, 97]"
+    assert with_interval(0.005, (-0.0213, 0.0313)) == "+0.50 [-2.13, +3.13]"
+    assert with_interval(-1e-9, (-1e-9, 1e-9)) == "+0.00 [+0.00, +0.00]"
+    assert with_interval(-1e-9, None) == "+0.00"
+
+
+def test_names_in_a_sentence() -> None:
+    letters = [*"abcdefghijklmno"]
+    assert [listed(letters[:count]) for count in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert listed(letters[:12]) == "a, b, c, d, e, f, g, h, i, j, k and l"
+    assert listed(letters) == "a, b, c, d, e, f, g, h, i, j, k, l and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (812, "812"), (999, "999"), (1000, "1K"), (127_600, "128K"), (999_600, "1.0M"), (385_814_752, "385.8M")],
+)
+def test_rounded_counts(value: int, text: str) -> None:
+    assert millions(value) == text
+    assert signed_millions(-value) == (f"-{text}" if value else "+0")
+
+
+@pytest.mark.parametrize(
+    ("cost", "value", "text"),
+    [
+        ("params", 300_000, "params=300K"),
+        ("macs", 1234, "macs=1.234K"),
+        ("macs", 999, "macs=999"),
+        ("macs", 400e6, "macs=400M"),
+        ("activations", 1.8e9, "activations=1.8G"),
+        ("a100-throughput", 9000, "a100-throughput=9000"),
+        ("zcu102-latency", 2.5, "zcu102-latency=2.5"),
+    ],
+)
+def test_targets_are_read_as_they_are_written(cost: str, value: float, text: str) -> None:
+    assert target_text(cost, value) == text
+    assert cost_target(text) == cost_target(f"{cost}={value:.12g}") == (cost, value)

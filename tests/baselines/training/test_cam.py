@@ -11,7 +11,7 @@ from PIL import Image, ImageFont
 
 from baselines import load
 from baselines.training.augment import normalised
-from baselines.training.cam import CELL, FONT, Column, _short, cam_grid, class_maps, overlaid
+from baselines.training.cam import CELL, FONT, GAP, LINE, Column, cam_grid, class_maps, overlaid
 from nas.__main__ import main
 from search_spaces import MnasError
 from search_spaces.adaptation import adapted
@@ -100,9 +100,20 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "holds no training" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["d", "efficientnet_b0_efficientnet_macs2x", "W" * 80, "i" * 80])
-def test_labels_fit_into_their_cells(text: str) -> None:
+def test_a_column_is_as_wide_as_its_name(network: Network, tmp_path: Path) -> None:
+    """No text reaches the next column: the gap before each map is white in all rows, and no name is cut."""
+    file = tmp_path / "one.png"
+    Image.fromarray(pixels("red", 1, 100)[0]).save(file)
+    names = ["d", "efficientnet_b0_efficientnet_macs2x", "W" * 40, "w"]
+    grid = np.asarray(cam_grid([Column(name, network, list(COLOURS)) for name in names], [file]))
     font = ImageFont.load_default(FONT)
-    shown = _short(text, font.getlength)
-    assert font.getlength(shown) <= CELL
-    assert shown == text or (shown.endswith("…") and font.getlength(f"{text[: len(shown)]}…") > CELL)
+    left = GAP
+    for name in ("original", *names):
+        width = max(CELL, int(font.getbbox(name)[2]))
+        heading = grid[GAP : GAP + LINE, left : left + width]
+        assert (heading != 255).any(axis=(0, 2)).nonzero()[0].max() >= font.getbbox(name)[2] - 2, name
+        assert (grid[GAP + LINE : GAP + LINE + CELL, left : left + CELL] != 255).any()
+        left += width
+        assert (grid[:, left : left + GAP] == 255).all()
+        left += GAP
+    assert left == grid.shape[1]

@@ -28,3 +28,15 @@ def test_epochs_are_whole(last: int, step: int) -> None:
     curve = tuple((epoch, 0.5) for epoch in range(1, last + 1))
     axis = curve_figure([trained(curve=curve)]).layout["xaxis"]
     assert (axis["tick0"], axis["dtick"]) == (1, step)
+
+
+def test_an_interval_of_the_mean() -> None:
+    """Student's t for 95 % and two degrees of freedom is 4.303, so that half is 4.303 · 1 / √3 = 2.48 points."""
+    three = trained(accuracies=(0.39, 0.40, 0.41))
+    assert three.interval == "[37.52, 42.48]"
+    for figure in (interval_figure([three], "a"), cost_figure([three], "MACs")):
+        assert figure.table is not None
+        assert figure.table.rows[0][-1] == "[37.52, 42.48]"
+    assert trained(accuracies=(0.99, 1.0, 0.99)).interval.endswith(", 100.00]")
+    assert trained(accuracies=(0.2, 0.2)).interval == "[20.00, 20.00]"
+    assert trained(accuracies=(0.2,)).interval == "–"

@@ -22,6 +22,7 @@ from scaling.studies.baseline import StudyOptions
 from scaling.views import ablation as view
 from search_spaces import MnasError, architecture_cost
 from tests.baselines.training.images import write_folders
+from tests.pages import check_page
 from tests.processes import killed_when
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
@@ -129,6 +130,19 @@ def test_one_network_of_two_rules_answers_for_both(images: str, instant: Callabl
     assert found.ties == ("w", "fast")
     alone = replace(found, variants=tuple(one for one in both if one.rule != "dwr"))
     assert "Not asked" not in alone.answer
+
+
+def test_a_table_names_rules_and_what_they_grow(images: str, instant: Callable[[dict[str, float]], None]) -> None:
+    instant({})
+    found = ablation(images, ("d", "w", "dw", "dwr"), seeds=2)
+    table = check_page(view.page(found).html()).tables[0]
+    assert [row[0] for row in table.rows] == [
+        "d (depth alone)",
+        "w (about width alone)",
+        "dw (depth and width)",
+        "dwr (all three)",
+        "baseline",
+    ]
 
 
 def test_what_was_not_asked_is_not_answered(images: str, instant: Callable[[dict[str, float]], None]) -> None:

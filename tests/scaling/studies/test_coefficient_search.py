@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from baselines import load
 from baselines.training.folder import WEIGHTS, read_training
 from nas.__main__ import main
 from nas.runs import look_at
 from nas.studies import trained_comparison as comparison
 from nas.studies.contestants import Judged
 from nas.studies.journal import StudyJournal
+from scaling import CoefficientSpace
+from scaling.compound import TINYNET, Coefficients
 from scaling.studies import coefficient_search
-from scaling.studies.candidates import MARKED
+from scaling.studies.candidates import MARKED, Candidate, candidate, candidates_of
 from scaling.studies.coefficient_search import search_coefficients
 from scaling.studies.racing import race
 from scaling.studies.search_result import SEARCH, SearchPlan, read_result
 from scaling.studies.standings import standings
 from scaling.views import coefficient_search as view
+from scaling.views.coefficient_search import _about_mark
 from search_spaces import MnasError, architecture_cost
+from search_spaces.serialization import from_dict
 from tests.baselines.training.images import write_folders
+from tests.pages import check_page
 from tests.processes import killed_when
 
 pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed; pip install 'mnas[train]'")
@@ -127,9 +134,17 @@ def test_the_last_line_trains_a_family_of_the_same_baseline(
 ) -> None:
     instant |= {"fast": 0.9}
     assert main(arguments(images, "--out", "s")) == 0
-    following = read_result(Path("s")).grow
+    found = read_result(Path("s"))
+    following = found.grow
     assert following is not None
-    assert f"Next: {following}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.count(following) == 1
+    assert f"Next: {following}" in shown
+    page = check_page(view.page(found).html()).text
+    assert page.count(following) == 1
+    own = found.best.candidate.macs
+    assert "".join(page.split()).count(f"shownasbestfast{own:,}MACs") == 1
+    assert f"{own:,}" not in found.plan.constraint
     words = shlex.split(following)[1:]
     growth = read_result(Path("s")).best.candidate.macs / read_result(Path("s")).plan.baseline.macs
     assert f"--macs 1x,{growth:.4g}x,{growth**2:.4g}x" in following
@@ -234,6 +249,32 @@ def test_ties_that_only_more_images_would_settle_are_named(
     assert "Result: fast is shown as best, and 4 cannot be told from it" in shown
     assert "were stopped, since they are worse on these validation images" in shown
     assert "only more images" in shown
+
+
+def test_a_dimension_alone_is_told_by_the_network() -> None:
+    """Of stages with one to four layers, a depth of 1.05 changes none if layers are rounded to the nearest."""
+    parent = load("mnasnet_small")
+    base = parent.architecture
+    space = CoefficientSpace(
+        base, (1.05, 1.5), (1, 1.5), (base.resolution,), target="macs=2x", tolerance=0.3, rounding=TINYNET
+    )
+    found = {one.name: one for one in candidates_of(parent, space).candidates}
+    baseline = candidate(parent.name, Coefficients(1.0, 1.0, base.resolution), base)
+    wide = found[f"d1.05-w1.5-r{base.resolution}"]
+    assert wide.changed == ("w",)
+    assert wide.is_alone("w", baseline)
+    assert not wide.is_alone("d", baseline)
+    assert not replace(wide, changed=None).is_alone("w", baseline)  # searches of earlier versions have factors alone
+    assert replace(wide, depth=1, changed=None).is_alone("w", baseline)
+    assert _about_mark("w", wide, baseline) == "width alone: "
+    assert _about_mark("w", replace(wide, changed=("d", "w")), baseline) == "about width alone: "
+
+
+def test_a_search_of_an_earlier_version_is_read() -> None:
+    """Its candidates do not say what changed."""
+    fields = {"name": "w", "depth": 1.0, "width": 1.5, "resolution": 24, "macs": 1, "params": 1, "activations": 1}
+    assert from_dict(Candidate, fields, "candidate").changed is None
+    assert from_dict(Candidate, {**fields, "changed": ["w"]}, "candidate").changed == ("w",)
 
 
 def test_what_cannot_be_searched(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
