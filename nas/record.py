@@ -67,7 +67,7 @@ KNOWN = {
     "ablation.json": ("ablation", "mnas ablate --resume, mnas report or mnas runs"),
     "family.json": ("family", "mnas family --resume, mnas report or mnas runs"),
     "scaling-search.json": ("scaling-search", "mnas scaling-search --resume, mnas report or mnas runs"),
-    COMPARISON_FILE: ("comparison", "mnas compare --train --resume or mnas runs"),
+    COMPARISON_FILE: ("comparison", "mnas compare --resume or mnas runs"),
     STUDY_FILE: ("study", "mnas runs"),
     TRAINING_FILE: ("training", "mnas evaluate or mnas runs"),
 }

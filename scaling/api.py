@@ -19,7 +19,7 @@ from search_spaces import Architecture, FieldError, MnasError
 from search_spaces.architecture import DEPTH_DIVISOR
 
 # The ways of scaling, of which one is chosen, and the arguments that belong to each.
-_WAYS = {
+WAYS = {
     "preset": ("preset",),
     "phi": ("phi",),
     "factor": ("factor",),
@@ -139,7 +139,7 @@ def solve(
 
 
 def way_of(given: Collection[str]) -> str:
-    """Return the way of scaling that some arguments of `scale` choose: a key of `_WAYS`.
+    """Return the way of scaling that some arguments of `scale` choose: a key of `WAYS`.
 
     Args:
         given: names of the arguments that are given.
@@ -147,14 +147,14 @@ def way_of(given: Collection[str]) -> str:
     Raises:
         MnasError: they choose none or several, or contain arguments of another way.
     """
-    ways = [way for way, names in _WAYS.items() if any(name in given for name in names)]
+    ways = [way for way, names in WAYS.items() if any(name in given for name in names)]
     has_rule = [name for name in ("rule", *_POWERS) if name in given]
     if not ways and has_rule:
         raise MnasError(f"{has_rule[0]}: expected phi, factor or a target with a rule; add one of them")
     if len(ways) != 1:
         raise MnasError(
             "scale: expected one of preset, phi, factor, a target, or width, depth and resolution"
-            + (f"; got {' and '.join(name for way in ways for name in _WAYS[way] if name in given)}" if ways else "")
+            + (f"; got {' and '.join(name for way in ways for name in WAYS[way] if name in given)}" if ways else "")
         )
     way = ways[0]
     if way in ("preset", "factors") and has_rule:

@@ -26,7 +26,6 @@ from search_spaces.architecture import MAX_RESOLUTION
 
 # The budget that is explained if none is given.
 DEFAULT_TARGET = "macs=2x"
-_WAYS = ("preset", "phi", "factor", "target", "target_macs", "width", "depth", "resolution")
 
 
 class Phi(NamedTuple):
@@ -195,7 +194,7 @@ def explain(
         TypeError: the network is neither a name nor a spec nor an architecture.
     """
     options = {name: value for name, value in locals().items() if name not in ("network", "keep") and value is not None}
-    if not any(name in options for name in _WAYS):
+    if not any(name in options for way in scaling.api.WAYS.values() for name in way):
         options["target"] = DEFAULT_TARGET
     chosen = _choose(network, options, tuple(keep))
     parent = spec_of(network)

@@ -101,7 +101,7 @@ def refuse(arguments: argparse.Namespace, names: Iterable[str], reason: str) -> 
     """Raise `MnasError` if one of the options is given; {} in the reason stands for the option."""
     for name in names:
         if vars(arguments).get(name) not in (None, []):
-            option = "SPEC" if name in ("spec", "specs") else f"--{name.replace('_', '-')}"
+            option = "SPEC" if name == "spec" else f"--{name.replace('_', '-')}"
             raise MnasError(f"{name}: {reason.format(option)}")
 
 

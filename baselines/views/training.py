@@ -59,7 +59,6 @@ def started_text(
     """Lines with the network, the images, the settings and the folder of a training."""
     epochs = counted(settings.recipe.epochs, "epoch")
     threads = f", {counted(settings.threads, 'thread')}" if settings.threads else ""
-    enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
     frozen = settings.recipe.freeze_epochs
     if frozen:
         epochs += f" (in the first {frozen} only the classifier learns)"
@@ -68,8 +67,14 @@ def started_text(
         *_stride_lines(subject),
         *([*data_lines(data), *recipe_lines(data, settings.recipe)] if data is not None else []),
         f"{epochs}, {_batch_text(settings)}, seed {settings.seed}{threads}, into {folder}",
-        *([f"{enlarged}."] if enlarged else []),
+        *_enlarged_lines(subject, settings),
     ]
+
+
+def _enlarged_lines(subject: Subject, settings: TrainingSettings) -> list[str]:
+    """A line if the network's side is larger than that of most images."""
+    enlarged = enlargement(subject.name, network_of(subject).resolution, settings.sides)
+    return [f"{enlarged}."] if enlarged else []
 
 
 def resumed_text(settings: TrainingSettings, threads: int) -> list[RenderableType]:
@@ -133,6 +138,7 @@ def plan_text(subject: Subject, settings: TrainingSettings, plan: MemoryPlan, da
         *recipe_lines(data, settings.recipe),
         table,
         labelled("Plan:", _batch_text(settings)),
+        *_enlarged_lines(subject, settings),
         f"The feature maps take {plan.measured:.2f} times the memory in the cost model, measured in two training steps."
         if plan.measured
         else "The size of the feature maps comes from the cost model; there is not enough memory to measure it.",

@@ -38,7 +38,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "Put networks side by side: structure, cost, predicted accuracy and its noise; with --train, their accuracy on "
         "your images. The last one is the reference."
     )
-    parser.add_argument("specs", metavar="SPEC", nargs="*", help=f"two or more: {NETWORK}")
+    parser.add_argument("spec", metavar="SPEC", nargs="*", help=f"two or more: {NETWORK}")
     add_options(parser, nas.api.compare, ("evaluator", "space"))
     parser.add_argument(
         "--reference", metavar="SPEC", help="network that the others are compared with (default: the last)"
@@ -51,27 +51,28 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Put networks side by side."""
-    if arguments.train:
+    if arguments.train or arguments.resume:
         _run_trained(arguments)
         return
-    refuse(arguments, ("data", "resume", *OF_TRAINING), "{} needs --train")
+    refuse(arguments, ("data", *OF_TRAINING), "{} needs --train")
     refuse_options(arguments, Execution, "{} needs --train")
     if arguments.html:
         check_new(arguments.html, field="html")
     judges = given(arguments, nas.api.compare)
     names = {name: judges[name] for name in ("evaluator", "space") if name in judges}
-    comparison = nas.api.compare(arguments.specs, reference=arguments.reference, **names)
+    comparison = nas.api.compare(arguments.spec, reference=arguments.reference, **names)
     show_found(arguments, view, comparison, comparison_page)
 
 
 def _run_trained(arguments: argparse.Namespace) -> None:
     """Train networks side by side, or resume, and show what their differences mean."""
-    refuse(arguments, WITHOUT_TRAINING, "{} cannot be combined with --train")
+    way = "--resume" if arguments.resume else "--train"
+    refuse(arguments, WITHOUT_TRAINING, f"{{}} cannot be combined with {way}")
     run_trainings(
         arguments,
         COMPARISON,
         trained_view,
-        fixed=("specs", "reference", *OF_PLAN, *SHARED),
+        fixed=("spec", "reference", *OF_PLAN, *SHARED),
         expected="two or more SPEC and --data with --train",
         create=lambda folder, where: _created(arguments, folder, where),
         run=run_comparison,
@@ -80,7 +81,7 @@ def _run_trained(arguments: argparse.Namespace) -> None:
 
 def _created(arguments: argparse.Namespace, folder: Path, where: Mapping[str, Any]) -> ImageData:
     """Create the folder of a comparison. Returns the images."""
-    subjects = nas.api.side_by_side(arguments.specs, arguments.reference)
+    subjects = nas.api.side_by_side(arguments.spec, arguments.reference)
     plan = Plan(tuple(subject.name for subject in subjects), **given(arguments, Plan))
     options = ComparisonOptions(**given(arguments, ComparisonOptions))
     data = COMPARISON.images(folder, arguments.data, options, where)

@@ -14,9 +14,11 @@ from baselines.files import check_new, new_folder
 from baselines.notices import say
 from baselines.training.data.balance import recipe_lines
 from baselines.training.data.sources import ImageData
+from baselines.training.folder import read_training
 from baselines.training.settings import TrainingOptions
 from baselines.views.evaluation import data_lines, skipped_lines
 from nas.executors.base import EXECUTORS, Execution
+from nas.studies.comparability import enlarged_notes
 from nas.studies.trainings import StudyKind
 from search_spaces.errors import MnasError
 
@@ -95,6 +97,9 @@ def run_trainings(
         recipe = TrainingOptions(**given(arguments, TrainingOptions)).chosen_recipe()
         for line in (*data_lines(data), *skipped_lines(data), *recipe_lines(data, recipe)):
             say(f"mnas: {line}")
+        firsts = (read_training(one) for one in sorted(folder.glob("*-seed0")))
+        for note in enlarged_notes({subject.name: subject for subject, _ in firsts}, data.sides):
+            say(f"mnas: {note}.")
     try:
         found = run(folder, where)
     except KeyboardInterrupt:

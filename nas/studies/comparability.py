@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import combinations
 
 from baselines.comparators import Subject
 from baselines.spec import BaselineSpec
-from baselines.text import counted
+from baselines.text import counted, listed
 from baselines.training.recipe import Recipe
 from baselines.training.settings import TrainingOptions, TrainingSettings, enlargement, network_of
 from search_spaces.architecture import RECIPE_FIELDS, Architecture
@@ -81,13 +81,19 @@ def comparison_notes(names: Sequence[str], subjects: Sequence[Subject], settings
         yield f"a training ends early after {waited} without a higher accuracy on its validation part"
     if recipe.keep == "best":
         yield "weights are those of the best epoch on the validation part, whose accuracies are therefore optimistic"
-    sides = [network_of(subject).resolution for subject in subjects]
-    large = [(name, side) for name, side in zip(names, sides, strict=True) if enlargement(name, side, settings.sides)]
-    if len(large) == 1:
-        yield str(enlargement(*large[0], settings.sides))
-    elif large:
-        each = [f"{name} ({side} px)" for name, side in large]
-        yield (
-            f"{', '.join(each[:-1])} and {each[-1]} are larger than most images (median {settings.sides[1]} px): "
-            "enlarged images carry no new information"
-        )
+    yield from enlarged_notes(dict(zip(names, subjects, strict=True)), settings.sides)
+
+
+def enlarged_notes(subjects: Mapping[str, Subject], sides: tuple[int, ...]) -> list[str]:
+    """A sentence on the networks whose sides are larger than those of most images; none if there are none.
+
+    Args:
+        subjects: networks as they are trained, by their names.
+        sides: smallest, median and largest side of the images; empty if unknown.
+    """
+    own = {name: network_of(subject).resolution for name, subject in subjects.items()}
+    large = {name: text for name, side in own.items() if (text := enlargement(name, side, sides))}
+    if len(large) < 2:
+        return [*large.values()]
+    each = listed([f"{name} ({own[name]} px)" for name in large])
+    return [f"{each} are larger than most images (median {sides[1]} px): enlarged images carry no new information"]

@@ -44,7 +44,7 @@ from search_spaces.errors import MnasError
 EQUAL = ("epochs", "macs")
 # Trainings of equal MACs whose whole epochs differ by more than this share are named.
 MACS_TOLERANCE = 0.1
-COMPARISON = StudyKind("comparison", COMPARISON_FILE, ("compare", "--train"))
+COMPARISON = StudyKind("comparison", COMPARISON_FILE, ("compare",))
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def create_family(
     # All members are trained alike: the dropout that presets were published with would be part of the difference.
     grown = family_of(base, plan, dropout=base.architecture.dropout)
     if len(grown.specs) + len(plan.comparators) < 2:
-        raise MnasError("presets: expected two or more networks to compare; add a member or a comparator")
+        given = "presets" if plan.presets else "macs"
+        raise MnasError(f"{given}: expected two or more networks to compare; add a member or a comparator")
     others = [_comparator(name, data) for name in plan.comparators]
     # The first member is the reference, which is the last of a comparison.
     subjects: list[Subject] = [*others, *grown.specs[1:], grown.specs[0]]

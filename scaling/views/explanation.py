@@ -355,6 +355,8 @@ def _fewest_text(found: Explanation, possible: Sequence[Advice], cost: str) -> s
     if cost == "macs":
         ends = " to ".join(f"{millions(_cost(one, cost))} ({one.rule.name})" for one in (least, most))
         return f"{_WHY} All have about the same number here; MACs range from {ends}."
+    if _cost(most, cost) < 1.005 * _cost(least, cost):
+        return f"{_WHY} All have about the same number here, {millions(_cost(least, cost))}."
     own = next((one for one in possible if one.rule == found.rule), least)
     beside = ""
     if own is not least:

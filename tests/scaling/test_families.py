@@ -90,6 +90,11 @@ def test_latency_is_measured_side_by_side(
         (("--rule", "d", "--macs", "1x,0.01x"), "out of reach of the rule d"),
         (("--presets", "b0", "--seeds", "3"), "--seeds needs --train"),
         (("--presets", "b0", "--data", "x"), "--data needs --train"),
+        (
+            ("--presets", "b0", "--data", "x", "--train", "--specs", "y"),
+            "specs: --specs cannot be combined with --train",
+        ),
+        (("--resume", "x", "--specs", "y"), "specs: --specs cannot be combined with --resume"),
     ],
 )
 def test_bad_input(

@@ -355,8 +355,9 @@ def test_a_training_at_the_networks_own_side(images: Path, capsys: pytest.Captur
     narrow = adapted(load("efficientnet_b0").architecture, 24, 3, 0.2)
     write_spec(BaselineSpec("mine", narrow, Provenance("a test")), Path("m.yaml"))
     options = ("--recipe", "proxy", "--epochs", "1", "--batch", "16", "--resolution", "own", "--out", "t")
-    assert main(["train", "m.yaml", "--data", str(images), *options]) == 0
-    assert "mine is trained at 24 px on images of 16 px: enlarged images carry no new" in capsys.readouterr().out
+    for more in (["--plan"], []):
+        assert main(["train", "m.yaml", "--data", str(images), *options, *more]) == 0
+        assert "mine is trained at 24 px on images of 16 px: enlarged images carry no new" in capsys.readouterr().out
     subject, settings = read_training(Path("t"))
     assert (network_of(subject).resolution, settings.sides) == (24, (16, 16, 16))
 

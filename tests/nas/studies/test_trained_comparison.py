@@ -58,7 +58,7 @@ def test_a_comparison_can_be_interrupted_and_resumed(
 
     monkeypatch.setattr(trainings, "run_training", interrupted)
     assert main([*command, "--out", "c"]) == 130
-    assert "resume with: mnas compare --train --resume c" in capsys.readouterr().err
+    assert "resume with: mnas compare --resume c" in capsys.readouterr().err
     assert trained == ["efficientnet_b0-seed0", "mnasnet_b1-seed0", "efficientnet_b0-seed1"]
     kept = {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
     run = look_at(Path("c"))
@@ -79,14 +79,14 @@ def test_a_comparison_can_be_interrupted_and_resumed(
     # A folder of an earlier version has no journal, and its trainings are not repeated.
     Path("c", STUDY_FILE).unlink()
     assert look_at(Path("c")).state == "complete"
-    assert main(["compare", "--train", "--resume", "c"]) == 0
+    assert main(["compare", "--resume", "c"]) == 0
     assert kept == {name: Path("c", name, WEIGHTS).stat().st_mtime_ns for name in trained}
     shown = " ".join(capsys.readouterr().out.split())
     assert "2 epochs, 16 images in a step, seeds 0 to 1" in shown
     assert "12 test images, which no training saw" in shown
     assert "efficientnet_b0: " in shown
     assert main(["trials", "c"]) == 2
-    assert "c holds a comparison, expected a search; use mnas compare --train --resume" in capsys.readouterr().err
+    assert "c holds a comparison, expected a search; use mnas compare --resume" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -214,11 +214,15 @@ def test_what_cannot_be_compared(images: str, tmp_path: Path, capsys: pytest.Cap
         ((*two, "--train", "--data", "untested"), "untested has no test images"),
         ((*two, "--train", "--data", images, "--equal", "time"), "unknown equal 'time'"),
         ((*two, "--train", "--data", images, "--html", "old.html"), "html: old.html already exists"),
-        ((*two, "--train", "--resume", "c"), "specs: SPEC cannot be combined with --resume"),
+        ((*two, "--train", "--resume", "c"), "spec: SPEC cannot be combined with --resume"),
         (("--train", "--resume", "c"), "resume: c holds no comparison"),
+        (("--resume", "c"), "resume: c holds no comparison"),
+        (("--resume", "c", "--epochs", "7"), "epochs: --epochs cannot be combined with --resume"),
+        (("--resume", "c", "--space", "efficientnet"), "space: --space cannot be combined with --resume"),
+        ((*two, "--resume", "c"), "spec: SPEC cannot be combined with --resume"),
         (
             (*two, "--train", "--data", images, "--out", "old"),
-            "already holds a comparison; choose another folder, or resume it with: mnas compare --train --resume old",
+            "already holds a comparison; choose another folder, or resume it with: mnas compare --resume old",
         ),
     ):
         assert main(["compare", *arguments]) == 2, arguments
@@ -247,7 +251,10 @@ def test_each_network_keeps_its_own_resolution(
 ) -> None:
     """Sides, costs, accuracies on both parts, curves, and what the result says about enlarged images."""
     assert main(["compare", "larger.yaml", "base.yaml", "--data", images, *OWN, "--out", "c", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    output, said = capsys.readouterr()
+    found = json.loads(output)
+    note = "larger is trained at 24 px on images of 16 px: enlarged images carry no new information"
+    assert f"mnas: {note}.\n" in said.partition("comparison 1/")[0]  # before the first training
     assert [network["resolution"] for network in found["networks"]] == [24, 16]
     curves = read_result(Path("c")).curves
     for network, spec in zip(found["networks"], grown, strict=True):
@@ -261,7 +268,6 @@ def test_each_network_keeps_its_own_resolution(
         assert [[epoch for epoch, _ in curve] for curve in curves[spec.name]] == [[1, 2], [1, 2]]
         # The recipe has no moving average, so the last epoch's network is the one that is judged.
         assert [curve[-1][1] for curve in curves[spec.name]] == pytest.approx(network["val_top1"])
-    note = "larger is trained at 24 px on images of 16 px: enlarged images carry no new information"
     assert found["notes"] == [note]
     assert found["data"]["sides"] == [16, 16, 16]
     assert main(["compare", "--train", "--resume", "c"]) == 0

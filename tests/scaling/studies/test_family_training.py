@@ -99,6 +99,7 @@ def test_comparators_are_trained_beside(images: str, instant: Callable[[dict[str
         (("--rule", "w"), "macs: missing"),
         (("--presets", "b0,b99"), "unknown preset 'b99'"),
         (("--presets", "b0"), "presets: expected two or more networks"),
+        (("--rule", "fast", "--macs", "1x"), "macs: expected two or more networks"),
     ],
 )
 def test_bad_input(images: str, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str) -> None:

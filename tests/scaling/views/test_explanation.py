@@ -157,6 +157,9 @@ def test_rules_are_sorted_by_what_differs() -> None:
     assert f"Here {least.rule.name} has the fewest, {millions(least.sized.cost.activations)};" in text
     assert rows("activations", "Rules, the fewest MACs first")
     assert "All have about the same number here; MACs range from" in words(read("activations").text)
+    # Rules whose networks cost the same have no winner.
+    text = view._fewest_text(explained("b3"), [least, least], "activations")
+    assert f"All have about the same number here, {millions(least.sized.cost.activations)}." in text
 
 
 def test_what_was_published_and_what_was_not() -> None:
