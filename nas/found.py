@@ -178,7 +178,7 @@ def spec_of_trial(journal: Journal, trial: Trial, name: str) -> BaselineSpec:
 def _command(journal: Journal) -> str:
     """How the search was started, as far as its settings do not say it."""
     known = sum(len(each.genotypes) for each in journal.known())
-    return f"mnas search --from {counted(known, 'measured network')}" if known else "mnas search"
+    return "mnas search" + (f", from {counted(known, 'measured network')}" if known else "")
 
 
 def spec_name(folder: Path) -> str:

@@ -135,7 +135,7 @@ def test_it_says_what_it_starts_from(source: nas.Found, capsys: pytest.CaptureFi
     assert f"mnas: {own}\n" in said
     assert f"mnas: {hint}\n" in said
     assert [str(known) for known in found.known] == [own, hint]
-    assert "--from 40 measured networks" in found.freeze("spec").provenance.source
+    assert "from 40 measured networks" in found.freeze("spec").provenance.source
     capsys.readouterr()
     assert main(["report", "found"]) == 0
     report = " ".join(capsys.readouterr().out.split())
