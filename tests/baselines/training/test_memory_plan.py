@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,19 @@ pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installe
 BATCH = 48
 RECIPE = load_recipe("cifar").with_values(batch=BATCH)
 MB = 10**6
+
+
+def on_a_quiet_moment(test: Callable[..., None]) -> Callable[..., None]:
+    """A test of measured peaks that must hold in one of three attempts: other work delays the freeing of maps."""
+
+    @wraps(test)
+    def attempted(**fixtures: Any) -> None:
+        for _ in range(2):
+            with suppress(AssertionError):
+                return test(**fixtures)
+        return test(**fixtures)
+
+    return attempted
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +74,7 @@ def measured(network: Any, data: ImageData, plan: MemoryPlan) -> int:
     return peak.bytes
 
 
+@on_a_quiet_moment
 def test_less_memory_leads_to_recomputing_and_then_to_smaller_parts(network: Architecture, data: ImageData) -> None:
     """The less memory, the fewer images at once; each plan's memory is what its steps take."""
 
@@ -110,14 +127,13 @@ def test_devices_divide_the_batch(network: Architecture, data: ImageData) -> Non
 
 
 @pytest.mark.usefixtures("torchvision")
+@on_a_quiet_moment
 def test_the_batch_of_a_torchvision_network_is_divided(data: ImageData) -> None:
     """Its memory is counted by what autograd keeps; its blocks cannot be recomputed."""
     resnet = load_subject("torchvision:resnet18")
     assert not hasattr(resnet, "architecture")
     network = resnet.adapted(64, 2)  # type: ignore[union-attr]
-    # On a busy machine, maps that are freed late add to a measured peak now and then; nothing takes from it.
-    plans = [plan_memory(network, data, RECIPE, limit=2**40) for _ in range(3)]
-    whole = min(plans, key=lambda plan: plan.per_image)
+    whole = plan_memory(network, data, RECIPE, limit=2**40)
     tight = whole.process + whole.state + whole.inputs + whole.batch * whole.per_image * 0.3
     part = plan_memory(network, data, RECIPE, limit=math.ceil(tight / (1 - MARGIN)))
     assert (whole.micro_batches, part.recompute, part.fits) == (1, False, True)
