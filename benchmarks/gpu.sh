@@ -25,13 +25,13 @@ study() {
 case $part in
 speed)
     for count in 1 "$workers"; do
-        start=$(date +%s.%N)
+        start=$SECONDS
         for i in $(seq "$count"); do
             mnas train efficientnet_b0 --data "$images" --recipe cifar --batch 512 --resolution 24 --epochs "$epochs" \
                 --seed "$i" --out "$folder/speed_${count}_$i" &>"$folder/speed_${count}_$i.txt" &
         done
         wait
-        echo "$count at once, $epochs epochs: $(echo "$(date +%s.%N) - $start" | bc) s, start and evaluation included"
+        echo "$count at once, $epochs epochs: $((SECONDS - start)) s, start and evaluation included"
     done
     ;;
 latency)

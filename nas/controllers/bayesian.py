@@ -73,7 +73,8 @@ class BayesianController(Controller):
         self._running: dict[int, Indices] = {}
         self._suggested = 0
         self._features = ChoiceFeatures(space)
-        self._earlier = 0  # rows that were known before the search, the first ones
+        self._known = SeenFilter()  # rows that were known before the search
+        self._earlier = 0  # how many of all rows these are, the first ones
         self._starts = self._rows  # rows to try first
         self._parameters: Floats | None = None
         self._fitted_at = 0
@@ -100,6 +101,7 @@ class BayesianController(Controller):
             merits = self._merit(accuracy, self.costs(rows))
             if source.same:
                 self._learn(rows, accuracy, merits)
+                self._known.add(rows)
                 continue
             best = np.argsort(-merits, kind="stable")
             starts.append(rows[best[: max(1, FIRST_HINTS // others)]])
@@ -126,8 +128,7 @@ class BayesianController(Controller):
 
     def _learn(self, rows: Indices, accuracy: Floats, merits: Floats) -> None:
         """Remember measurements, but for those of rows that were known before the search."""
-        known = {row.tobytes() for row in self._rows[: self._earlier]}
-        new = np.array([row.tobytes() not in known for row in rows], dtype=bool)
+        new = np.array([row not in self._known for row in rows], dtype=bool)
         self._rows = np.concatenate([self._rows, rows[new]])
         self._accuracy = np.append(self._accuracy, accuracy[new])
         self._merits = np.append(self._merits, merits[new])

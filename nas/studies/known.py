@@ -56,7 +56,7 @@ def _read(source: str, settings: SearchSettings, space: Space) -> Known:
     try:
         spec = load(source)
     except MnasError as error:
-        raise MnasError(f"from: {source} is no folder of a search, no table and no spec ({error})") from None
+        raise MnasError(f"from: {source} is not the folder of a search, a table or a spec ({error})") from None
     return _of_spec(str(path.absolute()) if path.exists() else source, spec, settings, space)
 
 
@@ -104,7 +104,7 @@ def _of_spec(source: str, spec: BaselineSpec, settings: SearchSettings, space: S
     try:
         genotype = space.encode(spec.architecture)
     except MnasError as error:
-        raise MnasError(f"from: {spec.name} is no network of the space {settings.space} ({error})") from None
+        raise MnasError(f"from: {spec.name} is not in the space {settings.space} ({error})") from None
     evaluator, search = load_evaluator(settings.evaluator, settings.space), spec.provenance.search
     same = (
         search is not None and search.evaluator == portable(settings.evaluator) and figure.source == evaluator.meaning

@@ -171,7 +171,7 @@ def test_what_makes_no_sense_is_refused(source: nas.Found) -> None:
     nas.search(targets={}, space="table", evaluator="table:ab.csv", trials=3, out="ab")
     refused(["ab"], "searched the space table, and this search efficientnet")
     refused(["source", "source"], "from: a source is given twice")
-    refused(["nowhere"], "from: nowhere is no folder of a search, no table and no spec")
+    refused(["nowhere"], "from: nowhere is not the folder of a search, a table or a spec")
     refused(["source"], "from: the calibrated form measures its own exponents", objective="calibrated")
     (Path("empty")).mkdir()
     refused(["empty"], "from: empty holds no search")
